@@ -94,8 +94,9 @@ struct reactor_op {
 	void (*done)(struct reactor_op *op, int res, uint32_t flags);
 };
 /*
- * A submission entry, zeroed, with user_data set to op; never NULL (a full queue is submitted
- * first). It is handed to the kernel at the end of this turn of the loop. op may be NULL for an
+ * A submission entry with user_data set to op and the rest zeroed, to be filled by one of the
+ * io_uring_prep_...() functions (they leave user_data alone). Never NULL: a full queue is submitted
+ * first. It is handed to the kernel at the end of this turn of the loop. op may be NULL for an
  * operation whose result nobody wants.
  */
 struct io_uring_sqe *reactor_sqe(struct reactor *r, struct reactor_op *op);
@@ -103,6 +104,12 @@ struct io_uring_sqe *reactor_sqe(struct reactor *r, struct reactor_op *op);
  * its result. */
 void reactor_cancel(struct reactor *r, struct reactor_op *op);
 struct io_uring *reactor_ring(struct reactor *r);
+/*
+ * A registered file: the slot for IOSQE_FIXED_FILE, or a negative errno where the kernel or the
+ * table has no room (use the plain descriptor then).
+ */
+int reactor_file_register(struct reactor *r, int fd);
+void reactor_file_unregister(struct reactor *r, int slot);
 
 /* Readiness of a file descriptor, by multishot poll, re-armed as needed (for libraries that want to
  * be called). */
@@ -111,8 +118,10 @@ struct reactor_watch {
 	struct reactor *reactor;
 	int fd;
 	uint32_t events; /* POLLIN | POLLOUT, 0 = not watching */
+	uint32_t armed;	 /* what the outstanding poll waits for */
 	bool outstanding;
 	bool stopping;
+	bool in_ready;
 	void (*ready)(struct reactor_watch *w, uint32_t revents);
 	void (*stopped)(struct reactor_watch *w);
 };
