@@ -1,0 +1,1 @@
+"""What the integration tests and the demo are made of: processes, servers, clients, guests."""
