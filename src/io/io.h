@@ -34,7 +34,7 @@ enum {
 /*
  * Not an error: the target gave the request back unexecuted or in doubt because its session was
  * torn down on purpose, and the volume is to run it again on whatever face is active then. Never
- * reaches an export.
+ * reaches an export. io->doubt is then kept as it is, by the parts of a split request too.
  */
 #define IO_REQUEUE 1
 
@@ -60,6 +60,7 @@ struct io_frame {
 	void *ctx;
 	uint64_t offset;  /* the offset as this layer got it */
 	uint64_t scratch; /* the layer's own */
+	void *below;	  /* the layer's own: where it passed the request on to */
 	struct list link; /* the layer's own */
 };
 
@@ -75,6 +76,9 @@ struct io {
 	unsigned iovcnt;
 	int status; /* valid in done(): 0, negative errno, or IO_REQUEUE */
 	struct io_block_status *block_status; /* BLOCK_STATUS only */
+	/* 0 in a new request; else the name by which a route knows again a request of its own that
+	 * may still take effect through a session that broke (lu/doubt.h). */
+	uint64_t doubt;
 	struct io_frame frames[IO_MAX_DEPTH];
 	unsigned depth;
 	_Alignas(16) unsigned char driver[IO_DRIVER_BYTES];
@@ -107,6 +111,7 @@ static inline struct io_frame *io_push(struct io *io, io_done_fn done, void *ctx
 	f->ctx = ctx;
 	f->offset = io->offset;
 	f->scratch = 0;
+	f->below = NULL;
 	list_init(&f->link);
 	return f;
 }
