@@ -53,12 +53,12 @@ bool io_status_is_transport(int status)
 	}
 }
 
-unsigned io_iov_slice(
-    const struct iovec *iov, unsigned iovcnt, uint64_t skip, uint64_t length, struct iovec *out)
+unsigned io_iov_slice(const struct iovec *iov, unsigned iovcnt, uint64_t skip, uint64_t length,
+    struct iovec *out, unsigned max)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < iovcnt && length > 0; i++) {
+	for (unsigned i = 0; i < iovcnt && length > 0 && n < max; i++) {
 		uint64_t len = iov[i].iov_len;
 
 		if (skip >= len) {
@@ -73,6 +73,16 @@ unsigned io_iov_slice(
 		skip = 0;
 	}
 	return n;
+}
+
+uint64_t io_iov_length(const struct iovec *iov, unsigned iovcnt)
+{
+	uint64_t length = 0;
+
+	for (unsigned i = 0; i < iovcnt; i++) {
+		length += iov[i].iov_len;
+	}
+	return length;
 }
 
 void io_iov_to_buffer(const struct iovec *iov, unsigned iovcnt, void *buffer)

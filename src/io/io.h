@@ -58,6 +58,7 @@ typedef void (*io_done_fn)(struct io *io, void *ctx);
 struct io_frame {
 	io_done_fn done;
 	void *ctx;
+	struct io *io;	  /* whose frame it is, for layers that keep requests by link */
 	uint64_t offset;  /* the offset as this layer got it */
 	uint64_t scratch; /* the layer's own */
 	void *below;	  /* the layer's own: where it passed the request on to */
@@ -89,8 +90,13 @@ static inline struct range io_range(const struct io *io)
 	return (struct range){io->offset, io->length};
 }
 
-/* The frame of the layer that pushed last, which is the layer whose done() runs or that passed the
- * request on. */
+/* Inside done(): the frame of the layer whose done() it is, until that layer pushes again. */
+static inline struct io_frame *io_popped(struct io *io)
+{
+	return &io->frames[io->depth];
+}
+
+/* The frame of the layer that pushed last. */
 static inline struct io_frame *io_top(struct io *io)
 {
 	return &io->frames[io->depth - 1];
@@ -109,6 +115,7 @@ static inline struct io_frame *io_push(struct io *io, io_done_fn done, void *ctx
 	f = &io->frames[io->depth++];
 	f->done = done;
 	f->ctx = ctx;
+	f->io = io;
 	f->offset = io->offset;
 	f->scratch = 0;
 	f->below = NULL;
@@ -140,12 +147,13 @@ bool io_op_ranged(enum io_op op);
 bool io_status_is_transport(int status);
 
 /*
- * iov helpers. io_iov_slice() writes the part [skip, skip + length) of iov into out (room for
- * iovcnt entries) and returns the number of entries; zero bytes of the slice make zero entries. The
+ * iov helpers. io_iov_slice() writes the part [skip, skip + length) of iov into out, as far as max
+ * entries go, and returns the number of entries; io_iov_length() says how many bytes those are. The
  * copies walk the whole iov.
  */
-unsigned io_iov_slice(
-    const struct iovec *iov, unsigned iovcnt, uint64_t skip, uint64_t length, struct iovec *out);
+unsigned io_iov_slice(const struct iovec *iov, unsigned iovcnt, uint64_t skip, uint64_t length,
+    struct iovec *out, unsigned max);
+uint64_t io_iov_length(const struct iovec *iov, unsigned iovcnt);
 void io_iov_to_buffer(const struct iovec *iov, unsigned iovcnt, void *buffer);
 void io_iov_from_buffer(const struct iovec *iov, unsigned iovcnt, const void *buffer);
 void io_iov_zero(const struct iovec *iov, unsigned iovcnt);

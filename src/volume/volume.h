@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "core/hold.h"
 #include "io/target.h"
 #include "reactor/group.h"
 
@@ -53,23 +54,20 @@ const char *volume_name(const struct volume *v);
 /* What exports serve. */
 struct io_target *volume_target(struct volume *v);
 struct face *volume_face(const struct volume *v);
-uint64_t volume_in_flight(const struct volume *v);
+uint64_t volume_in_flight(const struct volume *v); /* requests below the gate */
+uint64_t volume_held(const struct volume *v);	   /* requests that wait at the gate */
 
 /*
  * Makes face the active one on every reactor, a pointer swap each; done(ctx) when all have it. The
- * affected ranges must be held and drained (I2), unless both faces lead to the same place.
+ * affected ranges must be held and drained (I2), unless both faces lead to the same place. -ENOMEM:
+ * nothing was done.
  */
-void volume_publish(struct volume *v, struct face *face, void (*done)(void *ctx), void *ctx);
-
-enum volume_hold_kind {
-	VOLUME_HOLD_ALL,    /* every operation */
-	VOLUME_HOLD_WRITES, /* READ and BLOCK_STATUS pass, everything else is held */
-};
+int volume_publish(struct volume *v, struct face *face, void (*done)(void *ctx), void *ctx);
 
 struct volume_hold_params {
 	const struct range *ranges;
 	size_t nr_ranges;
-	enum volume_hold_kind kind;
+	enum hold_kind kind; /* core/hold.h */
 	/* When every request that overlaps and was in flight is done; drain_us from the start of
 	 * the hold. */
 	void (*drained)(void *ctx, struct volume_hold *hold, uint64_t drain_us);
@@ -92,5 +90,5 @@ struct volume_hold_result {
  */
 void volume_release(struct volume_hold *hold,
     void (*done)(void *ctx, const struct volume_hold_result *result), void *ctx);
-/* Requests that wait at the gate now. */
+/* Requests that this hold has made wait so far. */
 uint64_t volume_held_requests(const struct volume_hold *hold);
