@@ -43,8 +43,7 @@ check: deps-test deps-lint
 	@$(CHECK)
 
 lint: deps-lint
-	@$(MAKE) --no-print-directory compile
-	@$(PYTHON) tools/lint --build $(BUILD)
+	@$(PYTHON) tools/lint
 
 soak: deps-test
 	@$(MAKE) --no-print-directory compile

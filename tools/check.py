@@ -52,7 +52,7 @@ def make_stages(args):
     return [
         Stage("runner", "the runner notices tests that fail", selftest.stage(ROOT, args.build)),
         Stage("build", f"build with {main.cc}", main.compile),
-        Stage("lint", "layers, bounds, format, headers, scripts", stages.lint(ROOT, args.build)),
+        Stage("lint", "layers, bounds, format, headers, scripts", stages.lint(ROOT)),
         Stage("tests", f"unit tests and simulation, {main.cc}", main.test([])),
         Stage("integration", "real clients on a real daemon", integration(args)),
         Stage(f"build-{other}", f"build with {second.cc}", second.compile),

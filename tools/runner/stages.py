@@ -44,7 +44,7 @@ class Stage:
 
 def needs(name):
     """The stage without which this one has nothing to run."""
-    if name in ("tests", "integration", "lint"):
+    if name in ("tests", "integration"):
         return "build"
     if name == "fuzz":
         return "build-fuzz"
@@ -162,11 +162,11 @@ def run_meson_tests(build, log, suites=(), env=None, wrapper=None, multiplier=1)
     return outcome
 
 
-def lint(root, build):
+def lint(root):
     def run(log):
         results = log.name + ".json"
-        code = run_command([sys.executable, os.path.join(root, "tools", "lint"), "--build", build,
-                            "--results", results], log, cwd=root, timeout=600)
+        code = run_command([sys.executable, os.path.join(root, "tools", "lint"), "--results", results], log, cwd=root,
+                           timeout=600)
         try:
             with open(results, encoding="utf-8") as file:
                 counts = json.load(file)

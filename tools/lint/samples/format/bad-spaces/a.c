@@ -1,0 +1,3 @@
+int bad( int x ) {
+    return x;
+}

@@ -1,0 +1,17 @@
+/*
+ * A sample header: it says what it is for, and on which thread. Pure, any thread.
+ */
+#ifndef SAMPLE_H
+#define SAMPLE_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+int sample(int a);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,6 @@
+int bad(int x)
+{
+	if (x)
+		return 1;
+	return 0;
+}

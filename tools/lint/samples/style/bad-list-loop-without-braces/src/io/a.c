@@ -1,0 +1,5 @@
+void bad(int x)
+{
+	list_for_each (pos, head)
+		x++;
+}

@@ -1,0 +1,6 @@
+int bad(int x)
+{
+	while (x--)
+		;
+	return 0;
+}

@@ -1,0 +1,4 @@
+void bad(void)
+{
+	sleep (1);
+}

@@ -1,0 +1,4 @@
+void bad(void)
+{
+	usleep(1000);
+}

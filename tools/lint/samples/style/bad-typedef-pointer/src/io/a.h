@@ -1,0 +1,1 @@
+typedef struct a *a_ptr;

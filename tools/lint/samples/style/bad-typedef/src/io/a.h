@@ -1,0 +1,3 @@
+typedef struct a {
+	int x;
+} a_t;

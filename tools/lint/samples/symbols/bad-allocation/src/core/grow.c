@@ -1,0 +1,6 @@
+#include <stdlib.h>
+
+void *grow(void)
+{
+	return malloc(100);
+}

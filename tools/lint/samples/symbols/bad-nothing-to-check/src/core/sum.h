@@ -1,0 +1,1 @@
+/* a core without sources */

@@ -1,0 +1,6 @@
+#include <pthread.h>
+
+void lock(pthread_mutex_t *m)
+{
+	pthread_mutex_lock(m);
+}

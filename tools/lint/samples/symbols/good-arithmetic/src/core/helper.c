@@ -1,0 +1,6 @@
+unsigned sum_helper(unsigned a, unsigned b);
+
+unsigned sum_helper(unsigned a, unsigned b)
+{
+	return a + b;
+}
