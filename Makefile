@@ -47,7 +47,7 @@ lint: deps-lint
 
 soak: deps-test
 	@$(MAKE) --no-print-directory compile
-	@$(PYTHON) -m pytest -v tests/integration --build $(abspath $(BUILD)) -m soak
+	@SLUICE_BUILD=$(abspath $(BUILD)) $(PYTHON) -m pytest -v -p no:cacheprovider tests/integration -m soak
 
 sim: deps-test
 	@$(MAKE) --no-print-directory compile

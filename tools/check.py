@@ -36,9 +36,9 @@ def parse_arguments():
 
 def integration(args):
     def run(log):
-        command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/integration",
-                   "--build", os.path.join(ROOT, args.build)] + args.pytest_args.split()
-        return stages.run_pytest(command, log, cwd=ROOT, timeout=2400)
+        command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/integration"]
+        return stages.run_pytest(command + args.pytest_args.split(), log, cwd=ROOT, timeout=2400,
+                                 env={"SLUICE_BUILD": os.path.join(ROOT, args.build)})
     return run
 
 

@@ -97,11 +97,11 @@ def junit_outcome(path):
     return outcome
 
 
-def run_pytest(command, log, cwd, timeout):
+def run_pytest(command, log, cwd, timeout, env=None):
     results = log.name + ".xml"
     if os.path.exists(results):
         os.unlink(results)
-    code = run_command(command + ["--junitxml", results], log, cwd=cwd, timeout=timeout)
+    code = run_command(command + ["--junitxml", results], log, cwd=cwd, timeout=timeout, env=env)
     outcome = junit_outcome(results)
     if code != 0 and outcome.failed == 0:
         outcome.failed = 1
