@@ -17,6 +17,10 @@
 
 struct store;
 
+/* Bytes, so that every implementation can keep them. */
+#define STORE_KEY_MAX 1024u
+#define STORE_VALUE_MAX (1u << 20)
+
 struct store_item {
 	const char *key;
 	const void *value;
@@ -52,12 +56,17 @@ struct store_op {
 
 /*
  * succeeded: all compares held and the operations are durable. err: -EAGAIN and -ETIMEDOUT leave
- * the outcome unknown (the caller reads back); -EIO, -ENOSPC, -EROFS: nothing was changed.
+ * the outcome unknown (the caller reads back); -EIO, -ENOSPC, -EROFS: nothing was changed. -EINVAL:
+ * one transaction may not touch a key twice, by a prefix neither. -EOPNOTSUPP: a lease where there
+ * are none. Called before the watches are told of its changes.
  */
 typedef void (*store_txn_fn)(void *ctx, bool succeeded, uint64_t revision, const struct error *err);
 
-/* One change, in revision order. item.value == NULL: deleted. err: the watch has ended (compacted:
- * list again). */
+/*
+ * One change, in revision order; revision is item->mod_revision. item->value == NULL: deleted. err
+ * (item is NULL then): the watch has ended (-ESTALE: compacted, list again); store_watch_cancel()
+ * is still due.
+ */
 typedef void (*store_watch_fn)(
     void *ctx, const struct store_item *item, uint64_t revision, const struct error *err);
 struct store_watch;
@@ -68,11 +77,13 @@ void store_get(
     struct store *s, const char *key, store_range_fn done, void *ctx); /* nr_items 0 or 1 */
 void store_txn(struct store *s, const struct store_compare *compares, size_t nr_compares,
     const struct store_op *ops, size_t nr_ops, store_txn_fn done, void *ctx);
-/* Changes under prefix from from_revision on (0 = from now). */
+/* Changes under prefix from from_revision on (0 = by what is asked for after this call). -ENOMEM.
+ */
 int store_watch(struct store *s, const char *prefix, uint64_t from_revision, store_watch_fn changed,
     void *ctx, struct store_watch **ret_watch);
+/* changed() is not called again. NULL is fine. */
 void store_watch_cancel(struct store_watch *w);
-/* Finishes what was asked, then closed(ctx). */
+/* Finishes what was asked, then closed(ctx); watches end with it. Nothing may be asked after it. */
 void store_close(struct store *s, void (*closed)(void *ctx), void *ctx);
 /* For people: "sqlite:/var/lib/sluice/store.db". */
 const char *store_describe(const struct store *s);
