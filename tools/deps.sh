@@ -97,7 +97,7 @@ install_groups() {
 		*) die "there is no group \"$group\": build, test, lint, bench" ;;
 		esac
 	done
-	mapfile -t lacking < <(missing "${wanted[@]}")
+	mapfile -t lacking < <(missing "${wanted[@]}" | sort -u)
 	if [[ ${#lacking[@]} -eq 0 ]]; then
 		return 0
 	fi

@@ -28,8 +28,12 @@ class Tree:
         self.texts = {}
 
     def list_files(self):
-        listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=self.root,
-                                check=True, capture_output=True, text=True).stdout.split("\0")
+        """What git knows or would add; in a tree without git, all but the build directories."""
+        if os.path.exists(os.path.join(self.root, ".git")):
+            listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=self.root,
+                                    check=True, capture_output=True, text=True).stdout.split("\0")
+        else:
+            listed = [path for path in walk(self.root) if not path.startswith("build")]
         return [path for path in listed
                 if path and not path.startswith(SAMPLES) and os.path.isfile(os.path.join(self.root, path))]
 
@@ -46,8 +50,12 @@ class Tree:
         return self.texts[name]
 
 
-def sample_tree(directory):
+def walk(directory):
     files = []
     for folder, _, names in os.walk(directory):
         files += [os.path.relpath(os.path.join(folder, name), directory) for name in names]
-    return Tree(directory, files)
+    return files
+
+
+def sample_tree(directory):
+    return Tree(directory, walk(directory))

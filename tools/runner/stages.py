@@ -123,7 +123,9 @@ def count_cases(test):
         last[case] = verdict
     for case, verdict in last.items():
         outcome.passed += verdict == "OK"
-        outcome.skipped += verdict == "SKIPPED"
+        if verdict == "SKIPPED":
+            outcome.skipped += 1
+            outcome.notes.append(f"skipped: {test['name']}: {case}")
         if verdict in ("FAILED", "RUN"):  # RUN: it never came back
             outcome.failed += 1
             outcome.notes.append(f"{test['name']}: {case}")
