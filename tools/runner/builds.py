@@ -10,14 +10,14 @@ TOOLS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class Build:
-    """One meson build directory. env: for its tests; wrapper: a command in front of each of them; target: "" = all."""
+    """One meson build directory. env and prefix: for its tests; target: "" = all."""
 
-    def __init__(self, directory, cc, options=(), env=None, wrapper=None, multiplier=1, target=""):
+    def __init__(self, directory, cc, options=(), env=None, prefix=(), multiplier=1, target=""):
         self.directory = directory
         self.cc = cc
         self.options = list(options)
         self.env = env or {}
-        self.wrapper = wrapper
+        self.prefix = prefix
         self.multiplier = multiplier
         self.target = target
 
@@ -44,7 +44,7 @@ class Build:
 
     def test(self, suites):
         def run(log):
-            return stages.run_meson_tests(self.directory, log, suites, self.env, self.wrapper, self.multiplier)
+            return stages.run_meson_tests(self.directory, log, suites, self.env, self.prefix, self.multiplier)
         return run
 
 
@@ -65,7 +65,7 @@ def tsan(directory, cc):
     return Build(directory, cc, SANITIZER_OPTIONS + ["-Db_sanitize=thread"], env={
         "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1:suppressions="
                         + os.path.join(TOOLS, "runner", "tsan.supp"),
-    }, wrapper="setarch -R", multiplier=8)
+    }, prefix=("setarch", "-R"), multiplier=8)
 
 
 def fuzz(directory):

@@ -140,16 +140,14 @@ def count_cases(test):
     return outcome
 
 
-def run_meson_tests(build, log, suites=(), env=None, wrapper=None, multiplier=1):
-    """Runs the tests of a build directory and counts their cases."""
+def run_meson_tests(build, log, suites=(), env=None, prefix=(), multiplier=1):
+    """Runs the tests of a build directory and counts their cases. prefix: a command that runs the command after it."""
     results = os.path.join(build, "meson-logs", "testlog.json")
     if os.path.exists(results):
         os.unlink(results)
-    command = ["meson", "test", "-C", build, "--no-rebuild", "--print-errorlogs", "-t", str(multiplier)]
+    command = [*prefix, "meson", "test", "-C", build, "--no-rebuild", "--print-errorlogs", "-t", str(multiplier)]
     for suite in suites:
         command += ["--suite", suite]
-    if wrapper:
-        command += ["--wrapper", wrapper]
     code = run_command(command, log, env=env, timeout=1800)
     outcome = Outcome()
     if os.path.exists(results):
