@@ -95,7 +95,7 @@ bool model_matches(
 {
 	const struct model_cell *cell = &m->cells[block];
 
-	if (block_is(m, block, cell->version, data)) {
+	if (cell->unknown || block_is(m, block, cell->version, data)) {
 		return true;
 	}
 	if (cell->other != cell->version && block_is(m, block, cell->other, data)) {
@@ -171,6 +171,7 @@ void model_doubt_change(struct model *m, uint64_t block, uint64_t count, uint32_
 	for (uint64_t i = block; i < block + count; i++) {
 		struct model_cell *cell = &m->cells[i];
 
+		cell->unknown = cell->unknown || cell->other != cell->version;
 		cell->other = version;
 		cell->writing = false;
 	}

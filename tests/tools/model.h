@@ -15,6 +15,7 @@ struct model_cell {
 	uint32_t version; /* 0 = zeros */
 	uint32_t other;	  /* may be there instead; equal to version when there is no doubt */
 	bool maybe_zero;  /* trimmed since */
+	bool unknown;	  /* more doubts than fit here: anything goes until the next change */
 	bool writing;	  /* a request that changes it is in flight */
 	uint16_t readers; /* reads in flight */
 };
@@ -49,7 +50,7 @@ void model_end_change(struct model *m, uint64_t block, uint64_t count, uint32_t 
 /* A cell has room for one doubt: whether a change of these blocks may end without a known outcome.
  */
 bool model_may_doubt(const struct model *m, uint64_t block, uint64_t count);
-/* Its outcome is unknown: old or new. Only where model_may_doubt(). */
+/* Its outcome is unknown: old or new. */
 void model_doubt_change(struct model *m, uint64_t block, uint64_t count, uint32_t version);
 /* It was a trim: old or zeros. */
 void model_end_trim(struct model *m, uint64_t block, uint64_t count);
