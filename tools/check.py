@@ -2,7 +2,7 @@
 """Runs everything that `make check` promises, stage by stage, and sums it up.
 
 Each stage says what it ran, how many checks passed and failed, and how long it took; the last line is
-`N passed, N failed`. What a stage printed is kept in BUILD/check/STAGE.log, and shown when it failed. A stage
+`N passed, N failed`. What a stage printed is kept in build-check/STAGE.log, and shown when it failed. A stage
 that ran nothing has failed: a dead check must not look like a good one.
 """
 
@@ -50,7 +50,7 @@ def make_stages(args):
     tsan = builds.tsan("build-tsan", args.cc)
     fuzz = builds.fuzz("build-fuzz")
     return [
-        Stage("runner", "the runner notices tests that fail", selftest.stage(ROOT, args.build)),
+        Stage("runner", "the runner notices tests that fail", selftest.stage(ROOT)),
         Stage("build", f"build with {main.cc}", main.compile),
         Stage("lint", "layers, bounds, format, headers, scripts", stages.lint(ROOT)),
         Stage("tests", f"unit tests and simulation, {main.cc}", main.test([])),
@@ -108,7 +108,7 @@ def main():
         for stage in chosen:
             print(f"{stage.name:<14} {stage.title}")
         return 0
-    log_dir = os.path.join(ROOT, args.build, "check")
+    log_dir = os.path.join(ROOT, "build-check")
     shutil.rmtree(log_dir, ignore_errors=True)
     os.makedirs(log_dir)
     os.chdir(ROOT)

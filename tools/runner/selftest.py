@@ -44,9 +44,9 @@ def fuzz_sample(samples, directory, log):
     return Outcome(passed=problem is None, failed=problem is not None)
 
 
-def stage(root, build):
+def stage(root):
     samples = os.path.join(root, "tools", "runner", "samples")
-    directory = os.path.join(root, build, "runner-samples")
+    directory = os.path.join(root, "build-check", "runner-samples")
 
     def run(log):
         total = Outcome()
