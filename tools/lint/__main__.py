@@ -12,6 +12,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import bounds  # noqa: E402
+import documents  # noqa: E402
 import format  # noqa: E402
 import headers  # noqa: E402
 import layers  # noqa: E402
@@ -23,7 +24,7 @@ from tree import Tree, sample_tree  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-CHECKS = [layers, symbols, bounds, headers, style, format, scripts]
+CHECKS = [layers, symbols, bounds, headers, style, format, scripts, documents]
 
 
 def problem_of_sample(check, directory):
@@ -61,7 +62,7 @@ def main():
         problems += [str(finding) for finding in check.run(tree) if not list_of_waivers.covers(finding)]
         for problem in problems:
             print(problem)
-        print(f"lint: {check.NAME:<8} {'FAILED, ' + str(len(problems)) if problems else 'ok':<12} ({tried} samples)")
+        print(f"lint: {check.NAME:<9} {'FAILED, ' + str(len(problems)) if problems else 'ok':<12} ({tried} samples)")
         failed += bool(problems)
         passed += tried + 1 - bool(problems)
     stale = [] if args.only else list_of_waivers.unused()
