@@ -1,5 +1,5 @@
-"""House rules that clang-format does not know: braces always, no typedef that hides a struct, no left-overs, and no
-sleeping where a reactor or a test's clock should be used."""
+"""House rules that clang-format does not know: braces always, no typedef that hides a struct, no left-overs, no default:
+without a reason, and no sleeping where a reactor or a test's clock should be used."""
 
 import re
 
@@ -11,6 +11,8 @@ LEFT_OVERS = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
 CONTROL = re.compile(r"\b(if|for|while|switch|list_for_each\w*)\s*\(")
 BARE = re.compile(r"\b(else|do)\b(?!\s*\{)(?!\s*if\b)")
 TYPEDEF = re.compile(r"\btypedef\s+(struct|union)\b(?!\s+\w+\s*\**\s*\()")
+DEFAULT = re.compile(r"^[ \t]*default:(?![^\n]*/\*)", re.MULTILINE)
+OURS = ("src/", "lib/", "cli/")
 SLEEP = re.compile(r"\b(sleep|usleep|nanosleep|clock_nanosleep)\s*\(")
 NO_SLEEP = ("src/", "tests/unit/", "tests/sim/")
 TEXT = (".c", ".h", ".py", ".sh", ".md", ".build", ".js", ".html", ".css", ".yaml", ".yml", ".json", ".txt", "Makefile")
@@ -34,6 +36,10 @@ def check_c(tree, path):
     yield from braces(path, code)
     for match in TYPEDEF.finditer(code):
         yield Finding(NAME, f"{path}:{line_of(code, match.start())}", "a typedef hides a struct")
+    if path.startswith(OURS):
+        for match in DEFAULT.finditer(tree.text(path)):
+            yield Finding(NAME, f"{path}:{line_of(tree.text(path), match.start())}",
+                          "default: without a comment that says why the cases cannot all be named")
     if path.startswith(NO_SLEEP):
         for match in SLEEP.finditer(code):
             yield Finding(NAME, f"{path}:{line_of(code, match.start())}",
