@@ -1,35 +1,25 @@
-#!/bin/sh
-# Builds the test guest: Debian's cloud kernel and an initramfs with busybox and verify.c.
-# usage: build.sh OUTPUT_DIRECTORY    (the unpacked kernel package is kept there as a cache)
-set -eu
+#!/usr/bin/env bash
+# Builds the test guest: Debian's cloud kernel, and an initramfs with busybox, init and verify.c.
+#   build.sh DIRECTORY      gives DIRECTORY/vmlinuz and DIRECTORY/initrd.img; does nothing when they are new enough
+set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-out=$1
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+modules=(virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk virtio_console)
 
-# Concurrent test runs share the directory.
-exec 9>"$out/lock"
+# Test runs at the same time share the directory.
+exec 9>"$out/.build-lock"
 flock 9
 
-package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
-if [ ! -e "$out/kernel/complete" ]; then
-	if [ -z "$package" ]; then
-		apt-get update -qq
-		package=$(apt-cache depends linux-image-cloud-amd64 |
-			sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+kernel=$("$here/../../tools/deps.sh" guest-kernel "$out/kernel" 9>&-)
+new=yes
+for source in "$here/init" "$here/verify.c" "$here/build.sh" "$kernel"; do
+	if [[ ! $out/initrd.img -nt $source ]]; then
+		new=no
 	fi
-	rm -rf "$out/kernel"
-	mkdir "$out/kernel"
-	# The list of packages may be older than what the mirror still has.
-	(cd "$out/kernel" && { apt-get download -qq -o APT::Sandbox::User=root "$package" || { apt-get update -qq && apt-get download -qq -o APT::Sandbox::User=root "$package"; }; })
-	dpkg -x "$out"/kernel/linux-image-*.deb "$out/kernel/root"
-	rm "$out"/kernel/linux-image-*.deb
-	touch "$out/kernel/complete"
-fi
-
-if [ "$out/initrd.img" -nt "$here/init" ] && [ "$out/initrd.img" -nt "$here/verify.c" ] &&
-	[ "$out/initrd.img" -nt "$here/build.sh" ] && [ "$out/initrd.img" -nt "$out/kernel/complete" ]; then
+done
+if [[ $new == yes ]]; then
 	exit 0
 fi
 
@@ -39,9 +29,10 @@ mkdir -p "$tree/bin" "$tree/modules"
 cp /bin/busybox "$tree/bin/busybox"
 cp "$here/init" "$tree/init"
 ${CC:-cc} -std=gnu17 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -static -pthread -o "$tree/bin/verify" "$here/verify.c"
-for module in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk virtio_console; do
-	find "$out/kernel/root/lib/modules" -name "$module.ko" -exec cp {} "$tree/modules/" \;
+for module in "${modules[@]}"; do
+	find "$out/kernel/lib/modules" -name "$module.ko" -exec cp {} "$tree/modules/" \;
 done
-cp "$out"/kernel/root/boot/vmlinuz-* "$out/vmlinuz"
+ln -sf "kernel/boot/${kernel##*/}" "$out/vmlinuz"
 (cd "$tree" && find . | cpio -o -H newc --quiet | gzip -1) >"$out/initrd.tmp"
+# The name comes last: it says that all is there.
 mv "$out/initrd.tmp" "$out/initrd.img"
