@@ -50,7 +50,8 @@ struct lu_stats {
 	double error_rate;  /* recent, errors per request, 0..1 */
 };
 
-/* Callbacks, all optional, on the control loop; wired by the daemon. text is for people. */
+/* Callbacks, all optional, on the control loop; wired by the daemon. text is for people. They must
+ * not make or free objects of this module inside the call. */
 struct lu_events {
 	void (*path_state)(
 	    void *ctx, struct lu_path *path, enum lu_path_state old_state, const char *text);
@@ -68,7 +69,13 @@ struct lu_options {
 	uint64_t io_timeout_ns;	     /* default 5 s: no answer for so long = the session is lost */
 	uint64_t connect_timeout_ns; /* default 3 s */
 	uint64_t probe_interval_ns;  /* default 2 s: a read on an idle path */
+	uint64_t backoff_min_ns; /* default 100 ms: first wait before a path is opened again */
+	uint64_t backoff_max_ns; /* default 5 s */
+	uint64_t damp_window_ns; /* default 30 s: a path lost LU_DAMP_LOSSES times in it is damped */
+	uint64_t damp_stable_ns; /* default 5 s: up for so long ends damping, resets the back-off,
+				    and lets routes return to it when they prefer it */
 };
+#define LU_DAMP_LOSSES 4
 extern const struct lu_options lu_options_default;
 
 /* -- interfaces
@@ -107,6 +114,14 @@ struct lu_params {
 	const char *uuid;     /* ours */
 	uint64_t size;	      /* bytes as remembered; 0 = learn it from the first path */
 	const char *identity; /* as remembered; "" = learn it */
+	/*
+	 * As remembered; NULL = learn them. What routes promise is fixed once the first of them
+	 * exists: the limits that all sessions seen until then have in common, or, when there was
+	 * none, the least that any path can keep (512-byte blocks, no FUA, no discard...). A later
+	 * path that cannot keep the promise (bigger blocks, shorter transfers, read-only, no FUA...)
+	 * is refused.
+	 */
+	const struct io_limits *limits;
 };
 int lu_new(struct reactor_group *group, const struct lu_params *params,
     const struct lu_options *options, const struct lu_events *events, struct lu **ret_lu,
@@ -117,6 +132,8 @@ const char *lu_name(const struct lu *lu);
 const char *lu_uuid(const struct lu *lu);
 uint64_t lu_size(const struct lu *lu); /* 0 = not known yet */
 const char *lu_identity_text(const struct lu *lu);
+/* What all its paths can do, to be remembered; NULL = not known yet. */
+const struct io_limits *lu_limits(const struct lu *lu);
 unsigned lu_path_count(const struct lu *lu);
 struct lu_path *lu_path_at(const struct lu *lu, unsigned k);
 unsigned lu_doubt_count(const struct lu *lu); /* ranges in doubt now */
@@ -149,8 +166,8 @@ void lu_path_reopen(struct lu_path *p);
 /* Closes the session and keeps it closed until lu_path_reopen(); for moving a network ID: log out
  * before the other logs in. */
 void lu_path_suspend(struct lu_path *p, void (*done)(void *ctx), void *ctx);
-/* The other end is dead, says the operator: doubts that wait for its old sessions are over. The
- * number of sessions let go. */
+/* The other end is dead, says the operator: doubts that wait for its old sessions, or for sessions
+ * of paths of this LU that were removed, are over. The number of sessions let go. */
 unsigned lu_path_confirm_dead(struct lu_path *p);
 int lu_path_control(struct lu_path *p, const json_t *command, struct error *err);
 
@@ -194,8 +211,9 @@ uint64_t lu_route_stalled_ns(const struct lu_route *r);
  */
 void lu_route_take_back(struct lu_route *r, void (*done)(void *ctx), void *ctx);
 /* Undo of take_back for a change that was aborted: requests are carried again, over the best path.
- */
+ * The done() of a take_back that has not ended does not come any more. */
 void lu_route_resume(struct lu_route *r);
-/* Makes completed writes durable through the active path, e.g. before it is left for another. */
+/* Makes completed writes durable through the active path, e.g. before it is left for another. A route
+ * does so by itself before it goes back from a healthy path to the one that it prefers. */
 void lu_route_flush(struct lu_route *r, uint64_t timeout_ns,
     void (*done)(void *ctx, const struct error *err), void *ctx);
