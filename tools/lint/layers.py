@@ -43,18 +43,21 @@ def layer_of(path):
     return parts[1] if parts[0] == "src" and len(parts) > 2 else parts[0]
 
 
+def known_outside_src(tree, own, path, header):
+    """Outside src a header may be the public one, beside the file, or (tests, benchmarks) anywhere in the same folder."""
+    beside = os.path.normpath(os.path.join(os.path.dirname(path), header))
+    return header == "sluice.h" or beside in tree.files or any(
+        name.startswith(own + "/") and name.endswith("/" + header) for name in tree.files)
+
+
 def check_include(tree, rules, path, where, header):
     own = layer_of(path)
     if path.startswith("src/") and "/" not in header:
         return Finding(NAME, where, f'"{header}": write the path from src/, as in "{own}/{header}"')
-    if "/" not in header:
-        beside = os.path.normpath(os.path.join(os.path.dirname(path), header))
-        if beside in tree.files or header == "sluice.h":
-            return None
-        return Finding(NAME, where, f'"{header}" is not beside this file')
     if f"src/{header}" not in tree.files:
-        return None if os.path.normpath(os.path.join(os.path.dirname(path), header)) in tree.files else \
-            Finding(NAME, where, f'"{header}" is not a header of ours')
+        if not path.startswith("src/") and known_outside_src(tree, own, path, header):
+            return None
+        return Finding(NAME, where, f'"{header}" is not a header of ours')
     folder = header.split("/")[0]
     if folder == own or folder == "base" or rules[own].allows(folder, header):
         return None

@@ -1,0 +1,4 @@
+#include <sluice.h>
+#include "base/macros.h"
+#include "sluice.h"
+#include "table.h"

@@ -1,0 +1,2 @@
+#include "fake.h"
+#include "volume/volume_io.h"
