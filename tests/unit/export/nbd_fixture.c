@@ -86,13 +86,18 @@ struct nbd_export *nbd_fixture_add(
 	return e;
 }
 
-void nbd_fixture_remove(struct nbd_fixture *f, struct nbd_export *e)
+void nbd_fixture_begin_removal(struct nbd_fixture *f, struct nbd_export *e)
 {
 	f->removed = false;
 	if (e == f->export) {
 		f->export = NULL;
 	}
 	nbd_export_remove(e, set_true, &f->removed);
+}
+
+void nbd_fixture_remove(struct nbd_fixture *f, struct nbd_export *e)
+{
+	nbd_fixture_begin_removal(f, e);
 	nbd_fixture_until(f, &f->removed);
 }
 

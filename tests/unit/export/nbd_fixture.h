@@ -30,6 +30,8 @@ int nbd_fixture_teardown(void **state);
 /* Another export on the same socket. */
 struct nbd_export *nbd_fixture_add(
     struct nbd_fixture *f, const char *name, struct io_target *target, bool read_only);
+/* f->removed says when it is gone. */
+void nbd_fixture_begin_removal(struct nbd_fixture *f, struct nbd_export *e);
 /* Removes an export and waits until it is gone. */
 void nbd_fixture_remove(struct nbd_fixture *f, struct nbd_export *e);
 /* Turns until nothing happens any more. */
