@@ -54,9 +54,7 @@ void reactor_assert(const struct reactor *r);
 uint64_t reactor_now_ns(const struct reactor *r);
 uint64_t reactor_clock_ns(void);
 
-/* -- messages
- * ------------------------------------------------------------------------------------------------------
- */
+/* -- messages -- */
 
 /* Embedded in what is sent; belongs to the receiver until fn runs. Messages between two reactors
  * arrive in order. */
@@ -67,9 +65,7 @@ struct reactor_msg {
 /* Any thread. fn(msg) runs on r, never inside this call. */
 void reactor_send(struct reactor *r, struct reactor_msg *msg, void (*fn)(struct reactor_msg *msg));
 
-/* -- timers
- * --------------------------------------------------------------------------------------------------------
- */
+/* -- timers -- */
 
 struct reactor_timer {
 	void (*fn)(struct reactor_timer *timer);
@@ -83,9 +79,7 @@ void reactor_timer_arm(struct reactor *r, struct reactor_timer *t, uint64_t dela
 void reactor_timer_cancel(struct reactor *r, struct reactor_timer *t);
 bool reactor_timer_armed(const struct reactor_timer *t);
 
-/* -- io_uring
- * ------------------------------------------------------------------------------------------------------
- */
+/* -- io_uring -- */
 
 /* Embedded in what is outstanding; the address travels as user_data. */
 struct reactor_op {
@@ -133,9 +127,7 @@ void reactor_watch_set(struct reactor_watch *w, uint32_t events);
 /* Ends it; stopped() is called (later) when w and the descriptor may be released. */
 void reactor_watch_stop(struct reactor_watch *w, void (*stopped)(struct reactor_watch *w));
 
-/* -- deferred work
- * ---------------------------------------------------------------------------------------------------
- */
+/* -- deferred work -- */
 
 /* Runs fn once at the end of this turn, before submissions go to the kernel: the place to batch.
  * Queuing it twice is one. */

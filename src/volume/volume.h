@@ -15,8 +15,7 @@ struct volume;
 struct face;
 struct volume_hold;
 
-/* -- faces: immutable extent maps
- * ---------------------------------------------------------------------------------- */
+/* -- faces: immutable extent maps -- */
 
 struct face_extent {
 	uint64_t offset;	  /* bytes in the volume */
@@ -40,9 +39,7 @@ const struct face_extent *face_extent(const struct face *f, size_t i);
 /* The limits that hold on every target of it. */
 const struct io_limits *face_limits(const struct face *f);
 
-/* -- volumes
- * -------------------------------------------------------------------------------------------------------
- */
+/* -- volumes -- */
 
 /* Takes face as the active one; it stays the caller's to free. */
 int volume_new(struct reactor_group *group, const char *name, uint64_t size, struct face *face,
