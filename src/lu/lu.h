@@ -2,11 +2,13 @@
  * LUs, interfaces, paths and routes, as the control loop sees them.
  *
  *   interface   a node's means of reaching LUs: kind, network ID, bind address; health and load
- * summed over its paths lu          identity and size of one piece of storage, its paths, and the
- * writes in doubt on it path        (lu, interface, address): keeps one session open, checks it,
- * re-opens it with back-off, damps flapping route       how one volume reaches one LU: a preferred
- * interface, the path in use now. It is the io_target that a face maps to. It retries on another
- * path after a transport error, within no_path_timeout
+ *               summed over its paths
+ *   lu          identity and size of one piece of storage, its paths, and the writes in doubt on it
+ *   path        (lu, interface, address): keeps one session open, checks it, re-opens it with
+ *               back-off, damps flapping
+ *   route       how one volume reaches one LU: a preferred interface, the path in use now. It is
+ *               the io_target that a face maps to. It retries on another path after a transport
+ *               error, within no_path_timeout
  *
  * Writes in doubt: a write that was in flight on a session that broke may still land later, over
  * newer data (a frozen server that wakes up). It is re-issued on another path at once; but until
@@ -69,18 +71,17 @@ struct lu_options {
 	uint64_t io_timeout_ns;	     /* default 5 s: no answer for so long = the session is lost */
 	uint64_t connect_timeout_ns; /* default 3 s */
 	uint64_t probe_interval_ns;  /* default 2 s: a read on an idle path */
-	uint64_t backoff_min_ns; /* default 100 ms: first wait before a path is opened again */
-	uint64_t backoff_max_ns; /* default 5 s */
-	uint64_t damp_window_ns; /* default 30 s: a path lost LU_DAMP_LOSSES times in it is damped */
+	uint64_t backoff_min_ns;     /* default 100 ms: first wait before a path is opened again */
+	uint64_t backoff_max_ns;     /* default 5 s */
+	uint64_t
+	    damp_window_ns; /* default 30 s: a path lost LU_DAMP_LOSSES times in it is damped */
 	uint64_t damp_stable_ns; /* default 5 s: up for so long ends damping, resets the back-off,
 				    and lets routes return to it when they prefer it */
 };
 #define LU_DAMP_LOSSES 4
 extern const struct lu_options lu_options_default;
 
-/* -- interfaces
- * --------------------------------------------------------------------------------------------------
- */
+/* -- interfaces -- */
 
 struct interface_params {
 	const char *name;
@@ -105,9 +106,7 @@ int interface_set_network_id(struct interface *i, const char *network_id);
 unsigned interface_path_count(const struct interface *i);
 struct lu_path *interface_path(const struct interface *i, unsigned k);
 
-/* -- LUs
- * ---------------------------------------------------------------------------------------------------------
- */
+/* -- LUs -- */
 
 struct lu_params {
 	const char *name;
@@ -138,9 +137,7 @@ unsigned lu_path_count(const struct lu *lu);
 struct lu_path *lu_path_at(const struct lu *lu, unsigned k);
 unsigned lu_doubt_count(const struct lu *lu); /* ranges in doubt now */
 
-/* -- paths
- * -------------------------------------------------------------------------------------------------------
- */
+/* -- paths -- */
 
 /* Starts opening at once. inner: for the fault driver. address is copied. */
 int lu_path_new(struct lu *lu, struct interface *i, const json_t *address, struct io_target *inner,
@@ -182,9 +179,7 @@ void lu_path_probe(struct lu_path *p, uint64_t timeout_ns,
 void lu_path_compare(struct lu_path *a, struct lu_path *b, bool quiet, uint64_t timeout_ns,
     void (*done)(void *ctx, const struct error *err), void *ctx);
 
-/* -- routes
- * ------------------------------------------------------------------------------------------------------
- */
+/* -- routes -- */
 
 /* preferred: NULL = the best healthy path. The LU's size must be known. The route uses a path at
  * once if one is up. */
