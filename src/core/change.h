@@ -165,8 +165,12 @@ struct change_policy {
 	unsigned min_nodes;    /* go on without an excluded node when so many are left */
 };
 extern const struct change_policy change_policy_default;
-/* -EINVAL unless the parts fit into each other (drain + verify leave room before the deadline). */
+#define CHANGE_HOLD_RETRIES_MAX 1000
+/* -EINVAL unless the parts fit into each other (drain and verify end before the store is asked). */
 int change_policy_check(const struct change_policy *policy);
+/* When a participant without word asks the store, counted from its hold: early enough to let go by
+ * the deadline. */
+uint64_t change_ask_after_ns(const struct change_policy *policy);
 
 struct change_spec {
 	uint64_t id;
@@ -189,8 +193,8 @@ struct change_spec {
 	X(BUILD, "build") /* the next face, its paths, and their checks; off the request path */   \
 	X(HOLD, "hold")	  /* answered when drained, with drain_us */                               \
 	X(ASK_PROGRESS, "ask-progress") /* beside HOLD, which goes on: ok = the old path moves */  \
-	X(TAKE_BACK, "take-back")     /* beside HOLD: tear the dead old path down; no answer, but  \
-					 the drain ends */                                         \
+	X(TAKE_BACK, "take-back") /* beside HOLD: tear the dead old path down; no answer, but  \
+					 the drain ends */   \
 	X(CHECK_QUIET, "check-quiet") /* what needs a range without writers (fingerprints) */      \
 	X(PUBLISH_NEW, "publish-new") /* pointer swap, network ID; flushes the old LU */           \
 	X(VERIFY, "verify")	      /* a probe through the new face */                           \
@@ -239,6 +243,8 @@ struct change_outputs {
 
 /* For the state machines: a zeroed entry of that kind at the end of the list. */
 struct change_output *change_output_add(struct change_outputs *out, enum change_output_kind kind);
+/* Cut to fit; from may be NULL. */
+void change_text_copy(char text[CHANGE_REASON_MAX], const char *from);
 
 /* What people see in `change show`. */
 enum change_state {

@@ -18,28 +18,30 @@
 
 #include "core/change.h"
 
-/*   X(NAME, "text", what people see) */
+/*   X(NAME, "text") */
 #define COORDINATOR_STATES(X)                                                                      \
-	X(IDLE, "idle", PREPARING)                                                                 \
-	X(RECORDING, "recording", PREPARING)   /* the record is being written */                   \
-	X(PREPARING, "preparing", PREPARING)   /* votes are awaited */                             \
-	X(HOLDING, "holding", HOLDING)	       /* holds are awaited */                             \
-	X(UNHOLDING, "unholding", HOLDING)     /* an attempt is given up */                        \
-	X(BACKOFF, "back-off", HOLDING)	       /* before the next attempt */                       \
-	X(COMMITTING, "committing", HOLDING)   /* until the outcome is known */                    \
-	X(CLAIMING, "claiming", COMMITTED)     /* a new coordinator takes the record */            \
-	X(SWITCHING, "switching", COMMITTED)   /* all must have verified */                        \
-	X(RESUMING, "resuming", COMMITTED)     /* no way back */                                   \
-	X(FINISHING, "finishing", COMMITTED)   /* the record becomes DONE */                       \
-	X(REVERTING, "reverting", COMMITTED)   /* the record becomes ROLLED_BACK */                \
-	X(RETURNING, "returning", ROLLED_BACK) /* all go back to the old face */                   \
-	X(ABORTING, "aborting", ABORTED)       /* record and participants */                       \
-	X(DONE, "done", DONE)                                                                      \
-	X(ABORTED, "aborted", ABORTED)                                                             \
-	X(ROLLED_BACK, "rolled-back", ROLLED_BACK)
+	X(IDLE, "idle")                                                                            \
+	X(RECORDING, "recording")   /* the record is being written */                              \
+	X(PREPARING, "preparing")   /* votes are awaited */                                        \
+	X(HOLDING, "holding")	    /* holds are awaited */                                        \
+	X(UNHOLDING, "unholding")   /* an attempt is given up */                                   \
+	X(BACKOFF, "back-off")	    /* before the next attempt */                                  \
+	X(COMMITTING, "committing") /* until the outcome is known */                               \
+	X(CLAIMING, "claiming")	    /* a new coordinator takes the record */                       \
+	X(SWITCHING, "switching")   /* all must have verified */                                   \
+	X(SETTLING, "settling")	    /* the record becomes DONE without everybody's answer */       \
+	X(RESUMING, "resuming")	    /* no way back */                                              \
+	X(FINISHING, "finishing")   /* all have resumed; the record becomes DONE */                \
+	X(REVERTING, "reverting")   /* the record becomes ROLLED_BACK */                           \
+	X(RETURNING, "returning")   /* all go back to the old face */                              \
+	X(ABORTING, "aborting")	    /* record and participants */                                  \
+	X(DONE, "done")                                                                            \
+	X(ABORTED, "aborted")                                                                      \
+	X(ROLLED_BACK, "rolled-back")                                                              \
+	X(SUPERSEDED, "superseded") /* another coordinator owns the record now */
 
 enum coordinator_state {
-#define X(name, text, people) COORDINATOR_##name,
+#define X(name, text) COORDINATOR_##name,
 	COORDINATOR_STATES(X)
 #undef X
 	    COORDINATOR_STATE_COUNT
@@ -96,18 +98,19 @@ struct coordinator {
 	unsigned nr_nodes;
 	uint64_t epoch;
 	unsigned attempt;      /* of the hold, from 1 */
-	bool recovered;	       /* took over: what happened before is known from the record only */
-	bool commit_asked;     /* a COMMIT may have happened or may yet happen */
-	bool cancelled;	       /* the operator asked for it in time */
+	bool recovered;	       /* took over: knows what happened before from the record alone */
+	bool in_doubt;	       /* a transaction may have happened or may yet happen */
+	bool commit_doubt;     /* a COMMIT was asked for, here or perhaps by the one before */
 	bool record_final;     /* the store has confirmed a final state */
 	bool unreachable_said; /* the operator was told that the store does not answer */
-	uint64_t store_token;  /* outstanding request; 0 = none */
+	enum change_record_state record; /* as last known */
+	uint64_t record_epoch;		 /* as last known */
+	uint64_t store_token;		 /* outstanding request; 0 = none */
 	uint64_t last_token;
 	enum change_store_kind store_kind; /* of the outstanding request */
-	enum change_record_state expect;   /* the record state last known */
 	uint64_t phase_until_ns;	   /* end of patience in this state */
-	uint64_t resend_at_ns;
-	uint64_t hold_began_ns;
+	uint64_t resend_at_ns;		   /* of messages, or of the store request */
+	uint64_t timer_ns;		   /* as armed */
 	uint64_t commit_began_ns;
 	uint64_t commit_us;		/* for people: the store's part of the hold */
 	char reason[CHANGE_REASON_MAX]; /* why it did not become DONE; "" else */

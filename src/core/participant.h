@@ -101,7 +101,9 @@ struct participant {
 	uint64_t last_token;
 	uint64_t store_token; /* 0 = none outstanding */
 	enum change_store_kind store_kind;
-	uint64_t ask_at_ns; /* of the store: while it holds, or idles prepared */
+	enum change_message_type refusal; /* what was said in REFUSING */
+	uint64_t timer_ns;		  /* as armed */
+	uint64_t ask_at_ns;		  /* of the store: while it holds, or idles prepared */
 	uint64_t drain_until_ns;
 	uint64_t probe_at_ns;
 	uint64_t verify_until_ns;
