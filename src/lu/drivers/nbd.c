@@ -525,8 +525,8 @@ static int prepare(struct nbd_session *s, const struct lu_session_params *params
 		}
 		s->bind = local.addresses[0];
 	}
-	memcpy(s->resolve.host, s->uri.host, sizeof(s->resolve.host));
-	memcpy(s->resolve.port, s->uri.port, sizeof(s->resolve.port));
+	snprintf(s->resolve.host, sizeof(s->resolve.host), "%s", s->uri.host);
+	snprintf(s->resolve.port, sizeof(s->resolve.port), "%s", s->uri.port);
 	return resolve_numeric(&s->resolve) ? 0 : worker_new(&s->worker, err);
 }
 

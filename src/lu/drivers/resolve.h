@@ -19,7 +19,7 @@ struct resolve_address {
 
 struct resolve {
 	char host[256];
-	char port[8];
+	char port[12];
 	struct resolve_address addresses[RESOLVE_MAX]; /* in the order to try them */
 	unsigned count;				       /* 0 = failed, see error */
 	struct error error;

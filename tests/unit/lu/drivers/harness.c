@@ -241,6 +241,29 @@ void harness_kill(pid_t pid)
 	}
 }
 
+void harness_freeze(pid_t pid)
+{
+	int status;
+
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+	assert_true(WIFSTOPPED(status));
+}
+
+void harness_thaw(pid_t pid)
+{
+	assert_int_equal(kill(pid, SIGCONT), 0);
+}
+
+int harness_run(char *const argv[])
+{
+	pid_t pid = harness_spawn(argv);
+	int status;
+
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 static void wait_listening(const struct sockaddr *to, socklen_t len, pid_t pid)
 {
 	uint64_t end = reactor_clock_ns() + GENEROUS_NS;

@@ -72,6 +72,11 @@ void *harness_alloc(size_t len);
 pid_t harness_spawn(char *const argv[]);
 /* SIGKILL and reap; <= 0 is fine. */
 void harness_kill(pid_t pid);
+/* SIGSTOP, and all its threads have stopped; SIGCONT. */
+void harness_freeze(pid_t pid);
+void harness_thaw(pid_t pid);
+/* Runs a program to its end: its exit status. */
+int harness_run(char *const argv[]);
 /* Waits until the server listens there. */
 void harness_wait_unix(const char *path, pid_t pid);
 void harness_wait_tcp(unsigned port, pid_t pid);
