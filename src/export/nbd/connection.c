@@ -13,6 +13,8 @@
  */
 #define LARGE_WRITE (32u << 10)
 #define RX_BESIDE_LARGE 1024u
+/* Requests begun in one turn of the loop. */
+#define TURN_REQUESTS 16u
 /* A refused write is skipped up to here; beyond, it is taken for an attack ("Block size
  * constraints"). */
 #define SKIP_MAX (64u << 20)
@@ -178,28 +180,37 @@ static bool take_message(struct nbd_connection *c)
 	return true;
 }
 
-/* Starts everything that the receive buffer holds. */
-static void parse(struct nbd_connection *c)
+/*
+ * Starts what the receive buffer holds, as much as one turn may take; true if there is more. The
+ * bound is for fairness between connections, and lets the client work on the first answers while
+ * the server works on the rest.
+ */
+static bool parse(struct nbd_connection *c)
 {
-	while (c->phase == NBD_CONNECTION_SERVING) {
+	unsigned n = 0;
+
+	while (c->phase == NBD_CONNECTION_SERVING && !c->stalled) {
 		struct nbd_request *r = c->incoming;
 
 		if (r != NULL) {
 			take_payload(c);
 			if (c->incoming_bytes < r->message.length) {
-				return;
+				return false;
 			}
 			c->incoming = NULL;
 			nbd_request_submit(r);
 		} else if (c->skipping != NULL) {
 			take_skip(c);
 			if (c->skip > 0) {
-				return;
+				return false;
 			}
+		} else if (n++ == TURN_REQUESTS) {
+			return true;
 		} else if (!take_message(c)) {
-			return;
+			return false;
 		}
 	}
+	return false;
 }
 
 /* What was received went to the payload first, the rest behind rx_end. */
@@ -237,7 +248,6 @@ static void on_received(struct reactor_op *op, int res, uint32_t flags)
 	} else {
 		c->socket_empty = (flags & IORING_CQE_F_SOCK_NONEMPTY) == 0;
 		account_received(c, (uint32_t)res);
-		parse(c);
 	}
 }
 
@@ -336,12 +346,13 @@ static void start_send(struct nbd_connection *c)
 static void on_pump(struct reactor_deferred *d)
 {
 	struct nbd_connection *c = container_of(d, struct nbd_connection, pump);
+	bool more = false;
 
 	if (c->finished) {
 		return;
 	}
-	if (!c->stalled && !c->receiving) {
-		parse(c);
+	if (!c->receiving) {
+		more = parse(c);
 	}
 	if (!c->is_sending && !list_empty(&c->replies)) {
 		start_send(c);
@@ -349,7 +360,9 @@ static void on_pump(struct reactor_deferred *d)
 	if (wind_up(c)) {
 		return;
 	}
-	if (c->phase == NBD_CONNECTION_SERVING && !c->receiving && !c->stalled) {
+	if (more) {
+		kick(c);
+	} else if (c->phase == NBD_CONNECTION_SERVING && !c->receiving && !c->stalled) {
 		start_receive(c);
 	}
 }
