@@ -297,6 +297,13 @@ static void negotiated(struct nbd_link *l)
 	link_opened(&l->link, r < 0 ? &err : NULL);
 }
 
+static void look_if_ready(struct nbd_link *l)
+{
+	if (l->nbd != NULL && nbd_aio_is_ready(l->nbd)) {
+		negotiated(l);
+	}
+}
+
 static void notify(struct nbd_link *l, uint32_t revents)
 {
 	for (unsigned i = 0; i < MAX_REPLIES; i++) {
@@ -339,6 +346,7 @@ static void start_handshake(struct nbd_link *l)
 	}
 	nbd_aio_connect_socket(l->nbd, fd);
 	nbd_link_settle(l);
+	look_if_ready(l); /* a quick server has answered everything by now */
 }
 
 static int make_socket(struct nbd_link *l, const struct sockaddr *to, socklen_t len)
@@ -437,9 +445,7 @@ static void on_ready(struct reactor_watch *w, uint32_t revents)
 		break;
 	case NBD_NEGOTIATING:
 		notify(l, revents);
-		if (l->nbd != NULL && nbd_aio_is_ready(l->nbd)) {
-			negotiated(l);
-		}
+		look_if_ready(l);
 		break;
 	case NBD_RUNNING:
 		notify(l, revents);
