@@ -105,8 +105,8 @@ void harness_turns(struct harness *h, unsigned turns)
 	}
 }
 
-int harness_open_as(
-    struct harness *h, const char *kind, const char *network_id, const char *bind, const char *json)
+static int begin(struct harness *h, const char *kind, const char *network_id, const char *bind,
+    const char *json, uint64_t timeout_ns)
 {
 	const struct lu_driver *driver = lu_driver_find(kind);
 	json_t *address = json_loads(json, 0, NULL);
@@ -117,7 +117,7 @@ int harness_open_as(
 	    .bind = bind,
 	    .events = &events,
 	    .owner = h,
-	    .connect_timeout_ns = GENEROUS_NS,
+	    .connect_timeout_ns = timeout_ns,
 	};
 	int r;
 
@@ -130,10 +130,24 @@ int harness_open_as(
 		r = driver->open(&params, &h->session, &h->open_error);
 	}
 	json_decref(address);
+	assert_false(h->opened);
+	return r;
+}
+
+void harness_begin(struct harness *h, const char *kind, const char *network_id, const char *bind,
+    const char *json, uint64_t timeout_ns)
+{
+	assert_int_equal(begin(h, kind, network_id, bind, json, timeout_ns), 0);
+}
+
+int harness_open_as(
+    struct harness *h, const char *kind, const char *network_id, const char *bind, const char *json)
+{
+	int r = begin(h, kind, network_id, bind, json, GENEROUS_NS);
+
 	if (r < 0) {
 		return r;
 	}
-	assert_false(h->opened);
 	harness_wait(h, &h->opened);
 	return h->open_error.code;
 }

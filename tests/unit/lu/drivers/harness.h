@@ -50,7 +50,10 @@ void harness_wait(struct harness *h, const bool *flag);
 /* Some turns, for what must not happen. */
 void harness_turns(struct harness *h, unsigned turns);
 
-/* json: the address. Returns the error of open() or opened(), 0 when it is open. */
+/* Starts opening, which must be possible; 0 = no time-out. json: the address. */
+void harness_begin(struct harness *h, const char *kind, const char *network_id, const char *bind,
+    const char *json, uint64_t timeout_ns);
+/* Returns the error of open() or opened(), 0 when it is open. */
 int harness_open_as(struct harness *h, const char *kind, const char *network_id, const char *bind,
     const char *json);
 int harness_open(struct harness *h, const char *kind, const char *json);

@@ -366,24 +366,13 @@ static void close_while_logging_in_ends_the_session(void **state)
 {
 	struct harness *h = harness_new();
 	struct target t;
-	json_t *json;
-	struct lu_session_params params = {
-	    .group = h->group, .network_id = INITIATOR, .bind = "", .owner = h};
-	struct error err;
 
 	start_target(h, &t);
-	must_open(h, &t);
-	params.events = h->session->events;
-	harness_close(h);
-	json = json_loads(t.json, 0, NULL);
-	params.address = json;
 	for (unsigned turns = 0; turns < 20; turns++) {
-		h->opened = h->closed = h->fenced = false;
-		assert_int_equal(lu_driver_iscsi.open(&params, &h->session, &err), 0);
+		harness_begin(h, "iscsi", INITIATOR, "", t.json, 0);
 		harness_turns(h, turns);
 		harness_close(h);
 	}
-	json_decref(json);
 	harness_kill(t.pid);
 	harness_free(h);
 }

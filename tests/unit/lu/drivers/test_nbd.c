@@ -1,5 +1,6 @@
 #include "harness.h"
 
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -293,17 +294,25 @@ static void name_is_resolved_off_the_reactor(void **state)
 static void connection_comes_from_the_bound_address(void **state)
 {
 	struct harness *h = harness_new();
-	char *const options[] = {
-	    "--filter=ip", "memory", "16M", "allow=127.0.0.9/32", "deny=all", NULL};
-	struct server s;
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(at);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char json[64];
+	int fd;
 
-	start_nbdkit(h, &s, true, options);
-	assert_true(harness_open(h, "nbd", s.json) < 0);
+	assert_int_equal(bind(listener, (struct sockaddr *)&at, len), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &len), 0);
+	snprintf(json, sizeof(json), "{\"uri\": \"nbd://127.0.0.1:%u\"}", ntohs(at.sin_port));
+	assert_int_equal(harness_open_as(h, "nbd", "", "not-an-address", json), -EINVAL);
+	harness_begin(h, "nbd", "", "127.0.0.9", json, 0);
+	harness_turns(h, 3);
+	fd = accept(listener, (struct sockaddr *)&at, &len);
+	assert_true(fd >= 0);
+	assert_int_equal(ntohl(at.sin_addr.s_addr), 0x7f000009);
 	harness_close(h);
-	assert_int_equal(harness_open_as(h, "nbd", "", "127.0.0.9", s.json), 0);
-	harness_close(h);
-	assert_int_equal(harness_open_as(h, "nbd", "", "not-an-address", s.json), -EINVAL);
-	harness_kill(s.pid);
+	close(fd);
+	close(listener);
 	harness_free(h);
 }
 
@@ -467,33 +476,28 @@ static void close_during_the_handshake_ends_the_session(void **state)
 {
 	struct harness *h = harness_new();
 	struct server s;
-	json_t *json;
-	struct lu_session_params params = {
-	    .group = h->group, .network_id = "", .bind = "", .owner = h};
-	struct error err;
 
 	start_nbdkit(h, &s, false, NULL);
-	harness_must_open(h, "nbd", s.json);
-	params.events = h->session->events;
-	harness_close(h);
-	harness_freeze(s.pid);
-	json = json_loads(s.json, 0, NULL);
-	params.address = json;
 	for (unsigned turns = 0; turns < 10; turns++) {
-		h->opened = h->closed = h->fenced = false;
-		assert_int_equal(lu_driver_nbd.open(&params, &h->session, &err), 0);
+		harness_begin(h, "nbd", "", "", s.json, 0);
 		harness_turns(h, turns);
 		harness_close(h);
-		assert_false(h->opened);
 	}
-	/* A server that accepts and says nothing: the time-out ends it. */
-	params.connect_timeout_ns = 20 * NS_PER_MS;
-	h->opened = h->closed = h->fenced = false;
-	assert_int_equal(lu_driver_nbd.open(&params, &h->session, &err), 0);
+	harness_kill(s.pid);
+	harness_free(h);
+}
+
+static void server_that_says_nothing_fails_at_the_time_out(void **state)
+{
+	struct harness *h = harness_new();
+	struct server s;
+
+	start_nbdkit(h, &s, false, NULL);
+	harness_freeze(s.pid);
+	harness_begin(h, "nbd", "", "", s.json, 20 * NS_PER_MS);
 	harness_wait(h, &h->opened);
 	assert_int_equal(h->open_error.code, -ETIMEDOUT);
 	harness_close(h);
-	json_decref(json);
 	harness_kill(s.pid);
 	harness_free(h);
 }
@@ -589,6 +593,7 @@ int main(void)
 	    cmocka_unit_test(idle_session_of_a_frozen_server_needs_no_proof),
 	    cmocka_unit_test(abandon_ends_the_wait_for_a_frozen_server),
 	    cmocka_unit_test(close_during_the_handshake_ends_the_session),
+	    cmocka_unit_test(server_that_says_nothing_fails_at_the_time_out),
 	    cmocka_unit_test(unknown_export_is_refused),
 	    cmocka_unit_test(good_uri_is_taken_apart),
 	    cmocka_unit_test(bad_address_is_refused_with_a_hint),
