@@ -47,18 +47,28 @@ static void approach(double *average, double value, double weight)
 	*average += weight * (value - *average);
 }
 
-/* The baseline is the plain mean while it is young, and stands still while the path is sick. */
-static void learn(struct health *h, double latency, double errors, double dt, bool first)
+/*
+ * The baseline is the plain mean while it is young. What stands out hardly counts, so that trouble
+ * does not become the measure; but it counts a little, so that a new kind of load does in the end.
+ */
+static double learning_weight(const struct health *h, double latency, double errors, double dt)
 {
 	double age = (double)h->age_ns / (double)NS_PER_S;
-	double weight = dt / MIN(BASELINE_S, age + dt);
+	bool warm = h->age_ns >= BASELINE_WARM_NS;
+	bool slow = latency > LATENCY_BETTER * h->baseline_us &&
+		    latency > h->baseline_us + LATENCY_FLOOR_US;
+	bool failing = errors > ERRORS_BETTER + 2 * h->baseline_errors;
 
-	if (h->degraded || h->changing_since_ns != 0) {
-		return;
-	}
+	return dt / (warm && (slow || failing) ? BASELINE_S + dt : MIN(BASELINE_S, age + dt));
+}
+
+static void learn(struct health *h, double latency, double errors, double dt)
+{
+	double weight = learning_weight(h, latency, errors, dt);
+
 	h->age_ns += (uint64_t)(dt * (double)NS_PER_S);
-	approach(&h->baseline_us, latency, first ? 1.0 : weight);
-	approach(&h->baseline_errors, errors, first ? 1.0 : weight);
+	approach(&h->baseline_us, latency, weight);
+	approach(&h->baseline_errors, errors, weight);
 }
 
 static void average(struct health *h, const struct health_totals *t, double dt)
@@ -79,7 +89,7 @@ static void average(struct health *h, const struct health_totals *t, double dt)
 	errors = MIN(errors, 1.0);
 	approach(&h->latency_us, latency, first ? 1.0 : weight);
 	approach(&h->error_rate, errors, weight);
-	learn(h, latency, errors, dt, first);
+	learn(h, latency, errors, dt);
 }
 
 /* Whether the numbers of now speak for sick (when it counts as well) or still do (when sick). */

@@ -161,7 +161,8 @@ void lu_path_wait_up(struct lu_path *p, uint64_t timeout_ns,
  * network ID. */
 void lu_path_reopen(struct lu_path *p);
 /* Closes the session and keeps it closed until lu_path_reopen(); for moving a network ID: log out
- * before the other logs in. */
+ * before the other logs in. done(ctx) also when the path is reopened or removed meanwhile. One at a
+ * time per path. */
 void lu_path_suspend(struct lu_path *p, void (*done)(void *ctx), void *ctx);
 /* The other end is dead, says the operator: doubts that wait for its old sessions, or for sessions
  * of paths of this LU that were removed, are over. The number of sessions let go. */

@@ -274,12 +274,14 @@ static int check_session(struct lu_path *p, bool *ret_proven, struct error *err)
 	if (s->target.size < lu->size) {
 		error_set(err, -ESTALE, "it has %llu bytes, LU %s has %llu",
 		    (unsigned long long)s->target.size, lu->name, (unsigned long long)lu->size);
-		return error_hint(err, "the path leads to something else, or it was truncated");
+		error_hint(err, "the path leads to something else, or it was truncated");
+		return -ESTALE;
 	}
 	if (comparable && strcmp(identity, lu->identity.text) != 0) {
 		error_set(
 		    err, -ESTALE, "it is %s, LU %s is %s", identity, lu->name, lu->identity.text);
-		return error_hint(err, "the path leads to another LU");
+		error_hint(err, "the path leads to another LU");
+		return -ESTALE;
 	}
 	*ret_proven = comparable;
 	return lu_accept_limits(lu, &s->target.limits, err);
@@ -453,7 +455,8 @@ static int check_new_path(
 {
 	if ((i->driver->flags & LU_DRIVER_VOLATILE) != 0 && lu->nr_paths > 0) {
 		error_set(err, -EINVAL, "an LU of kind %s has one path only", i->driver->kind);
-		return error_hint(err, "its data is gone with the session");
+		error_hint(err, "its data is gone with the session");
+		return -EINVAL;
 	}
 	return i->driver->check(address, err);
 }
@@ -520,6 +523,7 @@ void lu_path_suspend(struct lu_path *p, void (*done)(void *ctx), void *ctx)
 	struct error err = {0};
 
 	error_set(&err, -ECANCELED, "the path was suspended");
+	sluice_assert(p->suspended == NULL);
 	p->suspended = done;
 	p->suspended_ctx = ctx;
 	set_reason(p, "suspended");

@@ -417,7 +417,8 @@ int lu_route_new(
 
 	if (lu->size == 0) {
 		error_set(err, -EAGAIN, "the size of LU %s is not known yet", lu->name);
-		return error_hint(err, "wait until one of its paths is up");
+		error_hint(err, "wait until one of its paths is up");
+		return -EAGAIN;
 	}
 	r = calloc(1, sizeof(*r));
 	if (r == NULL) {

@@ -485,7 +485,8 @@ static int fault_control(struct lu_session *s, const json_t *command, struct err
 		return 0;
 	}
 	error_set(err, -EINVAL, "not a command of the fault driver");
-	return error_hint(err, "give one of \"rules\", \"resume\" or \"lose\": true");
+	error_hint(err, "give one of \"rules\", \"resume\" or \"lose\": true");
+	return -EINVAL;
 }
 
 const struct lu_driver lu_driver_fault = {
