@@ -13,7 +13,9 @@ import tempfile
 import pytest
 
 from lib import guest
+from lib.load import Verify
 from lib.processes import Crew
+from lib.scene import Scene, file_servers
 from lib.sluice import Daemon, program
 
 
@@ -108,6 +110,21 @@ def image(workdir):
         return path
 
     return make
+
+
+@pytest.fixture
+def two_paths(daemon, image, workdir, start):
+    """Two nbdkit servers on one file, the volume v over both; scene.backing is the file."""
+    path = image("disk.img")
+    scene = Scene(daemon, file_servers(workdir, start, path, ("a", "b")))
+    scene.backing = path
+    return scene
+
+
+@pytest.fixture
+def verify(crew, seed):
+    """verify(uri, ...): the verifying load, seeded, ended with the test."""
+    return lambda uri, **options: crew.add(Verify(uri, **{"seed": seed, **options}))
 
 
 @pytest.fixture
