@@ -183,14 +183,26 @@ static int build_other(struct ctl_change *c, char *reason)
 	return rc;
 }
 
-static void build_compared(void *ctx, const struct error *err)
+static void build_flushed(void *ctx, const struct error *err)
 {
 	struct change_call *call = ctx;
 
+	call->next(call); /* a failure here is found again when it matters */
+}
+
+static void build_compared(void *ctx, const struct error *err)
+{
+	struct change_call *call = ctx;
+	struct ctl_change *c = call->change;
+
 	if (err != NULL && err->code == -ESTALE) {
 		call_fail(call, "the destination leads to other data", err);
+		call->next(call);
+		return;
 	}
-	call->next(call);
+	/* What is flushed now need not be flushed while requests are held. */
+	lu_route_flush(old_route(c, &c->legs[call->leg - 1]), c->spec.policy.prepare_ns / 3,
+	    build_flushed, call);
 }
 
 static void build_path_up(void *ctx, const struct error *err)

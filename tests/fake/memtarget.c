@@ -86,6 +86,12 @@ static void finish(struct memtarget *t, struct io *io)
 	io_complete(io, status);
 }
 
+/* The frame of a request that waits here: it has a link, and nothing else to do. */
+static void pass_on(struct io *io, void *ctx)
+{
+	io_complete(io, io->status);
+}
+
 static void finish_waiting(struct memtarget_channel *c)
 {
 	struct list ready;
@@ -94,11 +100,8 @@ static void finish_waiting(struct memtarget_channel *c)
 	list_init(&ready);
 	list_splice(&ready, &c->waiting);
 	while ((node = list_pop(&ready)) != NULL) {
-		struct io_frame *frame = list_entry(node, struct io_frame, link);
-		struct io *io = (struct io *)frame->scratch;
-
 		c->t->held--;
-		finish(c->t, io);
+		finish(c->t, list_entry(node, struct io_frame, link)->io);
 	}
 }
 
@@ -150,8 +153,7 @@ static void submit(struct io_channel *channel, struct io *io)
 		finish(t, io);
 		return;
 	}
-	io_top(io)->scratch = (uint64_t)io;
-	list_append(&c->waiting, &io_top(io)->link);
+	list_append(&c->waiting, &io_push(io, pass_on, c)->link);
 	t->held++;
 	if (t->mode == MEMTARGET_LATER) {
 		reactor_defer(c->reactor, &c->later);
