@@ -292,16 +292,27 @@ bool carrier_abandon(struct carrier *k)
 	return true;
 }
 
-void carrier_check_errands(struct carrier *k, uint64_t now_ns)
+/* Loses the session when an errand has had no answer for too long. */
+static void check_errands(struct carrier *k, uint64_t now_ns)
 {
 	uint64_t limit = k->lu->options.io_timeout_ns;
 
 	list_for_each (pos, &k->errands) {
 		const struct errand *e = list_entry(pos, struct errand, link);
 
-		if (k->step == CARRIER_OPEN && now_ns > e->sent_ns + limit) {
+		if (now_ns > e->sent_ns + limit) {
 			path_lost(k->path, "a probe had no answer in time");
 			return;
 		}
+	}
+}
+
+void carrier_tick(struct carrier *k, uint64_t now_ns)
+{
+	if (k->step == CARRIER_OPEN) {
+		check_errands(k, now_ns);
+	} else if (!carrier_has_doubts(k)) {
+		/* Nothing depends on the proof: do not collect half-closed sessions. */
+		carrier_abandon(k);
 	}
 }

@@ -247,17 +247,25 @@ static void choose_blocks(struct fingerprint *f)
 	add_recent(f);
 }
 
+/* b may belong to another LU, with blocks of its own. */
+static uint32_t choose_block_size(const struct lu *lu, const struct fingerprint_params *params)
+{
+	uint32_t least = lu->limits.block_size;
+
+	if (params->b != NULL) {
+		least = MAX(least, params->b->lu->limits.block_size);
+	}
+	return lu->size < MIN_BLOCK_SIZE ? least : MAX(least, MIN_BLOCK_SIZE);
+}
+
 int fingerprint_start(
     struct lu *lu, const struct fingerprint_params *params, struct fingerprint **ret_fingerprint)
 {
 	struct fingerprint *f = calloc(1, sizeof(*f));
-	uint32_t block_size = MAX(lu->limits.block_size, MIN_BLOCK_SIZE);
+	uint32_t block_size = choose_block_size(lu, params);
 
 	if (f == NULL) {
 		return -ENOMEM;
-	}
-	if (lu->size < block_size) {
-		block_size = lu->limits.block_size;
 	}
 	f->memory =
 	    aligned_alloc(MIN_BLOCK_SIZE, ALIGN_UP(2ull * MAX_BLOCKS * block_size, MIN_BLOCK_SIZE));

@@ -14,6 +14,7 @@
 #define LATENCY_FLOOR_US 2000.0 /* rises below that are noise of a busy machine */
 #define ERRORS_WORSE 0.02
 #define ERRORS_BETTER 0.005
+#define ERRORS_FEW 3.0 /* in the recent past: chance, whatever their share of few requests */
 
 void health_totals_add(struct health_totals *into, const struct health_counters *counters)
 {
@@ -80,6 +81,7 @@ static void average(struct health *h, const struct health_totals *t, double dt)
 	double errors;
 
 	approach(&h->iops, (double)ended / dt, weight);
+	approach(&h->errors_per_s, (double)(all_errors(t) - all_errors(&h->last)) / dt, weight);
 	approach(&h->bytes_per_s, (double)(t->bytes - h->last.bytes) / dt, weight);
 	if (ended == 0) {
 		return;
@@ -98,7 +100,8 @@ static bool looks_sick(struct health *h)
 	double latency = h->degraded ? LATENCY_BETTER : LATENCY_WORSE;
 	double errors = h->degraded ? ERRORS_BETTER : ERRORS_WORSE;
 
-	if (h->error_rate > errors + 2 * h->baseline_errors) {
+	if (h->error_rate > errors + 2 * h->baseline_errors &&
+	    (h->degraded || h->errors_per_s * RECENT_S >= ERRORS_FEW)) {
 		if (!h->degraded) {
 			snprintf(h->reason, sizeof(h->reason),
 			    "%.1f %% of the requests fail, %.1f %% before", h->error_rate * 100,

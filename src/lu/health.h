@@ -58,6 +58,7 @@ struct health {
 	double latency_us;
 	double baseline_us;
 	double error_rate;
+	double errors_per_s;
 	double baseline_errors;
 	uint64_t changing_since_ns; /* the signs speak against the verdict since; 0 = they do not */
 	bool degraded;

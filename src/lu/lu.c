@@ -89,7 +89,7 @@ static void on_tick(struct reactor_timer *t)
 	}
 	reactor_timer_arm(lu_control(lu), &lu->tick, tick_ns(lu));
 	list_for_each_safe (carrier, &lu->carriers) {
-		carrier_check_errands(list_entry(carrier, struct carrier, link), now);
+		carrier_tick(list_entry(carrier, struct carrier, link), now);
 	}
 	list_for_each_safe (path, &lu->paths) {
 		path_tick(list_entry(path, struct lu_path, lu_link), now);

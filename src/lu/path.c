@@ -271,6 +271,9 @@ static int check_session(struct lu_path *p, bool *ret_proven, struct error *err)
 	const char *identity = s->identity.text;
 	bool comparable = identity[0] != '\0' && same_scheme(identity, lu->identity.text);
 
+	if (s->target.size == 0) {
+		return error_set(err, -EINVAL, "it has no bytes");
+	}
 	if (s->target.size < lu->size) {
 		error_set(err, -ESTALE, "it has %llu bytes, LU %s has %llu",
 		    (unsigned long long)s->target.size, lu->name, (unsigned long long)lu->size);
@@ -453,7 +456,15 @@ bool path_stable(const struct lu_path *p)
 static int check_new_path(
     const struct lu *lu, const struct interface *i, const json_t *address, struct error *err)
 {
-	if ((i->driver->flags & LU_DRIVER_VOLATILE) != 0 && lu->nr_paths > 0) {
+	bool is_volatile = (i->driver->flags & LU_DRIVER_VOLATILE) != 0;
+
+	list_for_each (pos, &lu->paths) {
+		const struct lu_path *p = list_entry(pos, struct lu_path, lu_link);
+
+		is_volatile =
+		    is_volatile || (p->interface->driver->flags & LU_DRIVER_VOLATILE) != 0;
+	}
+	if (is_volatile && !list_empty(&lu->paths)) {
 		error_set(err, -EINVAL, "an LU of kind %s has one path only", i->driver->kind);
 		error_hint(err, "its data is gone with the session");
 		return -EINVAL;

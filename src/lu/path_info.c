@@ -166,6 +166,10 @@ static void ask(struct lu_path *a, struct lu_path *b, struct fingerprint_params 
 		fail_later(a->lu, params, -ENOTCONN, "the path is not connected");
 		return;
 	}
+	if (b != NULL && lu_size(b->lu) < lu_size(a->lu)) {
+		fail_later(a->lu, params, -ESTALE, "other data: the destination is smaller");
+		return;
+	}
 	params->a = a->carrier;
 	params->b = b != NULL ? b->carrier : NULL;
 	if (fingerprint_start(a->lu, params, &f) != 0) {

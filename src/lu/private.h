@@ -72,8 +72,7 @@ bool carrier_abandon(struct carrier *k);
 void carrier_totals(const struct carrier *k, struct health_totals *into);
 /* True while its in-flight requests need looking after. */
 bool carrier_busy(const struct carrier *k);
-/* Loses it when an errand has had no answer for too long. */
-void carrier_check_errands(struct carrier *k, uint64_t now_ns);
+void carrier_tick(struct carrier *k, uint64_t now_ns);
 bool carrier_usable(const struct carrier *k);
 /* Keeps the struct (not the session) from going. */
 void carrier_hold(struct carrier *k);

@@ -112,6 +112,19 @@ static void new_kind_of_load_becomes_the_measure_in_the_end(void **state)
 	assert_int_equal(p.recovered, 1);
 }
 
+static void single_error_of_an_idle_path_is_chance(void **state)
+{
+	struct past p = {.now_ns = 1};
+
+	for (unsigned i = 0; i < 60; i++) {
+		p.now_ns += NS_PER_S;
+		p.totals.ended++;
+		p.totals.errors += i == 30 ? 1 : 0;
+		p.totals.latency_us += 200;
+		assert_int_equal(health_sample(&p.health, &p.totals, p.now_ns), HEALTH_NO_NEWS);
+	}
+}
+
 /* -- what an interface makes of it -- */
 
 struct record {
@@ -176,6 +189,7 @@ int main(void)
 	    cmocka_unit_test(short_trouble_is_no_news),
 	    cmocka_unit_test(sick_time_does_not_become_the_measure),
 	    cmocka_unit_test(new_kind_of_load_becomes_the_measure_in_the_end),
+	    cmocka_unit_test(single_error_of_an_idle_path_is_chance),
 	    cmocka_unit_test(interface_is_degraded_while_any_of_its_paths_is),
 	    cmocka_unit_test(interface_of_an_unknown_kind_is_refused),
 	};
