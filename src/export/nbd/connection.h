@@ -19,7 +19,7 @@
 #define NBD_RX_BYTES (128u << 10)	      /* one receive brings many requests */
 #define NBD_TX_IOV_MAX (2 * NBD_REQUESTS_MAX) /* header and payload of every request */
 #define NBD_EXTENTS_MAX 64u		      /* of a block status answer */
-#define NBD_LINGER_NS NS_PER_S	      /* for a mute client of a connection that ends */
+#define NBD_LINGER_NS NS_PER_S		      /* for a mute client of a connection that ends */
 
 /* Written by one reactor, read by anybody. */
 struct nbd_counters {
@@ -89,6 +89,10 @@ struct nbd_connection {
 	struct reactor_deferred pump;
 	struct reactor_timer linger;
 	bool finished;
+
+	/* How long it lets requests gather before it receives again: see rest(). */
+	struct reactor_timer gather;
+	unsigned batch; /* requests begun since the last receive */
 
 	struct reactor_op recv_op;
 	struct msghdr recv_msg;
