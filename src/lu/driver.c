@@ -8,6 +8,7 @@ static const struct lu_driver *const drivers[] = {
     &lu_driver_null,
     &lu_driver_nbd,
     &lu_driver_iscsi,
+    &lu_driver_fault,
 };
 
 const struct lu_driver *lu_driver_at(unsigned i)

@@ -278,6 +278,10 @@ static void link_submit(struct io_channel *channel, struct io *io)
 		io_complete(io, -EROFS);
 		return;
 	}
+	if (unlikely(io_op_ranged(io->op) && io->length == 0)) {
+		io_complete(io, 0);
+		return;
+	}
 	l->in_flight++;
 	l->session->ops->submit(l, io);
 }

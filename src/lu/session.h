@@ -54,7 +54,8 @@ struct link_ops {
 	size_t link_size;    /* bytes of the driver's struct that has struct session_link first */
 	/* Starts opening; ends by link_opened(). */
 	void (*open)(struct session_link *l);
-	/* The request is within the target; it ends by link_complete(), inside or later. */
+	/* The request is within the target and not empty; it ends by link_complete(), inside or
+	 * later. */
 	void (*submit)(struct session_link *l, struct io *io);
 	/* Once, in whatever state opening is: ends every request, then link_closed(); and
 	 * link_fenced() when none of them can take effect any more. */

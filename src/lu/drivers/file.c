@@ -33,6 +33,7 @@ struct file_session {
 struct file_link {
 	struct session_link link; /* first */
 	bool opening;		  /* the worker has the open job */
+	int slot;		  /* of the reactor's registered files, < 0 = none */
 	bool no_punch;		  /* the file system said that it cannot */
 	bool no_zero;
 	uint64_t bounced;    /* bytes of bounce buffers in use */
@@ -123,6 +124,9 @@ static struct io *io_of(struct file_request *req)
 static void finish_close(struct file_link *l)
 {
 	if (l->link.state == LINK_CLOSING && l->link.in_flight == 0 && !l->opening) {
+		if (l->slot >= 0) {
+			reactor_file_unregister(l->link.reactor, l->slot);
+		}
 		link_closed(&l->link);
 		link_fenced(&l->link);
 	}
@@ -159,6 +163,13 @@ static void describe_target(struct file_session *s)
 	snprintf(lu->identity.text, sizeof(lu->identity.text), "%s", b->identity);
 }
 
+/* Without a slot the descriptor itself serves. */
+static void become_open(struct file_link *l)
+{
+	l->slot = reactor_file_register(l->link.reactor, session_of(l)->backing.fd);
+	link_opened(&l->link, NULL);
+}
+
 static void done_open(struct worker_job *job)
 {
 	struct file_session *s = container_of(job, struct file_session, open_job);
@@ -171,7 +182,7 @@ static void done_open(struct worker_job *job)
 		link_opened(&l->link, &s->open_error);
 	} else {
 		describe_target(s);
-		link_opened(&l->link, NULL);
+		become_open(l);
 	}
 }
 
@@ -181,8 +192,9 @@ static void file_link_open(struct session_link *link)
 	struct file_session *s = session_of(l);
 
 	list_init(&l->waiting);
+	l->slot = -1;
 	if (link->index != s->session.home) {
-		link_opened(link, NULL);
+		become_open(l);
 		return;
 	}
 	l->opening = true;
@@ -224,54 +236,65 @@ static void file_session_free(struct session *session)
 
 /* -- transfers */
 
-static void transfer_done(struct file_request *req, int res);
-static void start_transfer(struct file_link *l, struct io *io);
-
-static void request_done(struct reactor_op *op, int res, uint32_t flags);
-
 static struct io_uring_sqe *request_sqe(struct file_request *req, enum file_step step)
 {
 	req->step = step;
 	return reactor_sqe(req->link->link.reactor, &req->op);
 }
 
-/* The whole vector at first; after a short transfer one entry at a time. */
+/* After the library's prep function, which sets the descriptor. */
+static void use_slot(const struct file_link *l, struct io_uring_sqe *sqe)
+{
+	if (likely(l->slot >= 0)) {
+		sqe->fd = l->slot;
+		sqe->flags |= IOSQE_FIXED_FILE;
+	}
+}
+
+/* One piece of what is left: all of it in a bounce buffer, else the rest of one entry. */
+static struct iovec next_piece(struct file_request *req)
+{
+	struct io *io = io_of(req);
+	uint64_t skip = req->done;
+	unsigned i = 0;
+
+	if (req->bounce != NULL) {
+		return (struct iovec){(char *)req->bounce + skip, io->length - skip};
+	}
+	while (skip >= io->iov[i].iov_len) {
+		skip -= io->iov[i].iov_len;
+		i++;
+	}
+	return (struct iovec){(char *)io->iov[i].iov_base + skip, io->iov[i].iov_len - skip};
+}
+
+/* The whole vector at first; after a short transfer piece by piece. */
 static void submit_transfer(struct file_request *req)
 {
 	struct io *io = io_of(req);
 	int fd = session_of(req->link)->backing.fd;
 	struct io_uring_sqe *sqe = request_sqe(req, STEP_TRANSFER);
 	bool write = io->op == IO_WRITE;
+	bool whole = req->bounce == NULL && req->done == 0 && io->iovcnt > 1;
 	uint64_t at = io->offset + req->done;
-	struct iovec one = {(char *)req->bounce + req->done, io->length - req->done};
+	struct iovec piece;
 
-	if (req->bounce == NULL && req->done == 0 && io->iovcnt > 1) {
-		if (write) {
-			io_uring_prep_writev(sqe, fd, io->iov, io->iovcnt, at);
-		} else {
-			io_uring_prep_readv(sqe, fd, io->iov, io->iovcnt, at);
-		}
+	if (whole && write) {
+		io_uring_prep_writev(sqe, fd, io->iov, io->iovcnt, at);
+	} else if (whole) {
+		io_uring_prep_readv(sqe, fd, io->iov, io->iovcnt, at);
 	} else {
-		if (req->bounce == NULL) {
-			uint64_t skip = req->done;
-			unsigned i = 0;
-
-			while (skip >= io->iov[i].iov_len) {
-				skip -= io->iov[i].iov_len;
-				i++;
-			}
-			one.iov_base = (char *)io->iov[i].iov_base + skip;
-			one.iov_len = io->iov[i].iov_len - skip;
-		}
+		piece = next_piece(req);
 		if (write) {
-			io_uring_prep_write(sqe, fd, one.iov_base, (unsigned)one.iov_len, at);
+			io_uring_prep_write(sqe, fd, piece.iov_base, (unsigned)piece.iov_len, at);
 		} else {
-			io_uring_prep_read(sqe, fd, one.iov_base, (unsigned)one.iov_len, at);
+			io_uring_prep_read(sqe, fd, piece.iov_base, (unsigned)piece.iov_len, at);
 		}
 	}
 	if (write && (io->flags & IO_FUA)) {
 		sqe->rw_flags = RWF_DSYNC;
 	}
+	use_slot(req->link, sqe);
 }
 
 static bool needs_bounce(const struct file_backing *b, const struct io *io)
@@ -405,6 +428,7 @@ static void submit_fallocate(struct file_request *req, enum file_step step, int 
 
 	io_uring_prep_fallocate(sqe, session_of(req->link)->backing.fd, mode | FALLOC_FL_KEEP_SIZE,
 	    (off_t)io->offset, (off_t)io->length);
+	use_slot(req->link, sqe);
 }
 
 static void submit_punch(struct file_request *req)
@@ -417,6 +441,7 @@ static void submit_sync(struct file_request *req)
 	struct io_uring_sqe *sqe = request_sqe(req, STEP_SYNC);
 
 	io_uring_prep_fsync(sqe, session_of(req->link)->backing.fd, IORING_FSYNC_DATASYNC);
+	use_slot(req->link, sqe);
 }
 
 static void submit_zero_write(struct file_request *req)
@@ -426,6 +451,7 @@ static void submit_zero_write(struct file_request *req)
 
 	io_uring_prep_write(sqe, session_of(req->link)->backing.fd, zeros,
 	    (unsigned)MIN(io->length - req->done, sizeof(zeros)), io->offset + req->done);
+	use_slot(req->link, sqe);
 }
 
 /* The best way that is left: a hole if that is allowed, zeroed blocks, written zeros. */

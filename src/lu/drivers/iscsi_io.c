@@ -289,7 +289,7 @@ void iscsi_link_submit(struct session_link *link, struct io *io)
 	struct iscsi_request *req = request_of(io);
 	int r = check_request(iscsi_session_of(l), io);
 
-	if (r < 0 || (io_op_ranged(io->op) && io->length == 0)) {
+	if (r < 0) {
 		link_complete(link, io, r);
 		return;
 	}

@@ -304,22 +304,37 @@ static void look_if_ready(struct nbd_link *l)
 	}
 }
 
+/*
+ * Told to read when there is nothing, libnbd waits for the rest of a reply and sends no request
+ * until that has come: so never without data, or an end, to be read.
+ */
+static bool has_more(const struct nbd_link *l)
+{
+	char byte;
+
+	return recv(l->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
+	       (errno != EAGAIN && errno != EWOULDBLOCK);
+}
+
 static void notify(struct nbd_link *l, uint32_t revents)
 {
+	bool readable = (revents & ~(uint32_t)POLLOUT) != 0;
+
 	for (unsigned i = 0; i < MAX_REPLIES; i++) {
 		unsigned dir = nbd_aio_get_direction(l->nbd);
 		uint64_t before = l->answered;
 
-		if ((dir & LIBNBD_AIO_DIRECTION_READ) && (revents & ~(uint32_t)POLLOUT)) {
+		if ((dir & LIBNBD_AIO_DIRECTION_READ) && readable) {
 			nbd_aio_notify_read(l->nbd);
-		} else if (dir & LIBNBD_AIO_DIRECTION_WRITE) {
+		} else if ((dir & LIBNBD_AIO_DIRECTION_WRITE) && (revents & POLLOUT)) {
 			nbd_aio_notify_write(l->nbd);
 		}
 		if (!nbd_link_settle(l)) {
 			return;
 		}
 		/* One call handles one reply; go on while there are more. */
-		if (l->answered == before || l->link.in_flight == 0) {
+		readable = has_more(l);
+		if (l->answered == before || !readable) {
 			return;
 		}
 	}

@@ -292,7 +292,7 @@ void nbd_link_submit(struct session_link *link, struct io *io)
 	struct nbd_link *l = (struct nbd_link *)link;
 	const struct nbd_session *s = nbd_session_of(l);
 	struct nbd_request *req = request_of(io);
-	bool nothing = io->op == IO_FLUSH ? !s->can_flush : io->length == 0;
+	bool nothing = io->op == IO_FLUSH && !s->can_flush;
 	int r = check_request(s, io);
 
 	if (unlikely(r < 0 || nothing)) {
