@@ -311,7 +311,7 @@ void carrier_tick(struct carrier *k, uint64_t now_ns)
 {
 	if (k->step == CARRIER_OPEN) {
 		check_errands(k, now_ns);
-	} else if (!carrier_has_doubts(k)) {
+	} else if (k->step >= CARRIER_CLOSED && !carrier_has_doubts(k)) {
 		/* Nothing depends on the proof: do not collect half-closed sessions. */
 		carrier_abandon(k);
 	}

@@ -47,6 +47,20 @@ static bool carrier_in_doubt(const struct carrier *k)
 	return k->step >= CARRIER_CLOSED && !k->fenced;
 }
 
+/* Like list_doubts(), n entries being there already. */
+static size_t list_channel_doubts(
+    const struct carrier_channel *cc, struct doubt *out, size_t room, size_t n)
+{
+	static const struct doubt everything = {{0, UINT64_MAX}, 0};
+	const struct doubt *doubts = cc->doubt_all ? &everything : cc->doubts;
+	size_t nr = cc->doubt_all ? 1 : cc->nr_doubts;
+
+	for (size_t i = 0; i < nr && n + i < room; i++) {
+		out[n + i] = doubts[i];
+	}
+	return n + nr;
+}
+
 /* Writes at most room entries; returns how many there are. */
 static size_t list_doubts(const struct lu *lu, struct doubt *out, size_t room)
 {
@@ -56,16 +70,7 @@ static size_t list_doubts(const struct lu *lu, struct doubt *out, size_t room)
 		struct carrier *k = list_entry(pos, struct carrier, link);
 
 		for (unsigned i = 0; carrier_in_doubt(k) && i < lu->group->nr_data; i++) {
-			struct carrier_channel *cc = &k->channels[i];
-
-			for (size_t d = 0; d < cc->nr_doubts && !cc->doubt_all; d++, n++) {
-				if (n < room) {
-					out[n] = cc->doubts[d];
-				}
-			}
-			if (cc->doubt_all && n++ < room) {
-				out[n - 1] = (struct doubt){{0, UINT64_MAX}, 0};
-			}
+			n = list_channel_doubts(&k->channels[i], out, room, n);
 		}
 	}
 	return n;

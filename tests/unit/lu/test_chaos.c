@@ -75,19 +75,27 @@ static void check_answer(struct chaos *c, unsigned i)
 	client->busy = false;
 }
 
+static void look_after(struct chaos *c, unsigned i)
+{
+	struct client *client = &c->clients[i];
+
+	if (client->r.done == 0) {
+		return;
+	}
+	if (client->r.status != IO_REQUEUE) {
+		check_answer(c, i);
+	} else if (!c->giving_back) {
+		resubmit(c, i);
+	}
+}
+
 static void run_clients(struct chaos *c, bool begin)
 {
 	for (unsigned i = 0; i < NR_CLIENTS; i++) {
 		struct client *client = &c->clients[i];
 
-		if (client->busy && client->r.done > 0) {
-			if (client->r.status == IO_REQUEUE) {
-				if (!c->giving_back) {
-					resubmit(c, i);
-				}
-				continue;
-			}
-			check_answer(c, i);
+		if (client->busy) {
+			look_after(c, i);
 		}
 		if (!client->busy && begin && prng_below(&c->prng, 4) == 0) {
 			start(c, i);
