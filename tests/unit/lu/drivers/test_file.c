@@ -1,9 +1,11 @@
 #include "harness.h"
 
 #include <fcntl.h>
+#include <linux/loop.h>
 #include <stdio.h>
 #include <sys/file.h>
-#include <sys/mman.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -328,6 +330,98 @@ static void read_only_session_refuses_changes(void **state)
 	harness_free(h);
 }
 
+/* Needs root for a file system small enough to fill. */
+static void full_file_system_says_so(void **state)
+{
+	struct harness *h = harness_new();
+	unsigned char *a = harness_alloc(4 << 20);
+	char path[128];
+
+	path_of(h, "small", path, sizeof(path));
+	assert_int_equal(mkdir(path, 0700), 0);
+	if (mount("none", path, "tmpfs", 0, "size=2m") < 0) {
+		free(a);
+		harness_free(h);
+		skip();
+	}
+	harness_must_open(h, "file", sized(h, "small/disk"));
+	assert_int_equal(harness_do(h, 0, IO_WRITE, 0, 0, 4 << 20, a), -ENOSPC);
+	assert_int_equal(harness_do(h, 0, IO_WRITE_ZEROES, IO_NO_HOLE, 0, SIZE, NULL), -ENOSPC);
+	assert_int_equal(harness_do(h, 0, IO_DISCARD, 0, 0, SIZE, NULL), 0);
+	assert_int_equal(harness_do(h, 0, IO_WRITE, 0, 0, 4096, a), 0);
+	harness_close(h);
+	assert_int_equal(umount(path), 0);
+	free(a);
+	harness_free(h);
+}
+
+/* A loop device over a file; -1 where there are none. Returns the descriptor that keeps it. */
+static int make_loop(struct harness *h, char *name, size_t len)
+{
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	struct loop_config config = {.info.lo_flags = LO_FLAGS_AUTOCLEAR};
+	char path[128];
+	int number;
+	int fd;
+
+	if (control < 0) {
+		return -1;
+	}
+	path_of(h, "backing", path, sizeof(path));
+	config.fd = (unsigned)open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(ftruncate((int)config.fd, SIZE), 0);
+	number = ioctl(control, LOOP_CTL_GET_FREE);
+	close(control);
+	snprintf(name, len, "/dev/loop%d", number);
+	fd = number < 0 ? -1 : open(name, O_RDWR | O_CLOEXEC);
+	if (fd >= 0 && ioctl(fd, LOOP_CONFIGURE, &config) < 0) {
+		close(fd);
+		fd = -1;
+	}
+	close((int)config.fd);
+	return fd;
+}
+
+static void block_device_is_served_with_its_own_size(void **state)
+{
+	struct harness *h = harness_new();
+	unsigned char *a = harness_alloc(1 << 20);
+	unsigned char *b = harness_alloc(1 << 20);
+	char name[32];
+	char json[96];
+	int keeper = make_loop(h, name, sizeof(name));
+
+	if (keeper < 0) {
+		free(a);
+		free(b);
+		harness_free(h);
+		skip();
+	}
+	snprintf(json, sizeof(json), "{\"path\": \"%s\"}", name);
+	assert_int_equal(harness_open(h, "file", json), -EINVAL);
+	harness_close(h);
+	snprintf(json, sizeof(json), "{\"path\": \"%s\", \"device\": true}", name);
+	harness_must_open(h, "file", json);
+	assert_int_equal(h->session->target.size, SIZE);
+	assert_memory_equal(h->session->identity.text, "device:", 7);
+	harness_fill(a, 1 << 20, 9);
+	assert_int_equal(harness_do(h, 0, IO_WRITE, IO_FUA, 4096, 1 << 20, a), 0);
+	assert_int_equal(harness_do(h, 1, IO_READ, 0, 4096, 1 << 20, b), 0);
+	assert_memory_equal(a, b, 1 << 20);
+	assert_int_equal(harness_do(h, 0, IO_WRITE_ZEROES, IO_FUA, 4096, 65536, NULL), 0);
+	assert_int_equal(harness_do(h, 0, IO_WRITE_ZEROES, IO_NO_HOLE, 69632, 4096, NULL), 0);
+	assert_int_equal(harness_do(h, 1, IO_READ, 0, 4096, 1 << 20, b), 0);
+	memset(a, 0, 69632);
+	assert_memory_equal(a, b, 1 << 20);
+	assert_int_equal(harness_do(h, 0, IO_DISCARD, 0, 0, 65536, NULL), 0);
+	assert_int_equal(harness_do(h, 0, IO_FLUSH, 0, 0, 0, NULL), 0);
+	harness_close(h);
+	close(keeper);
+	free(a);
+	free(b);
+	harness_free(h);
+}
+
 static void wrong_type_of_file_is_refused(void **state)
 {
 	struct harness *h = harness_new();
@@ -426,6 +520,8 @@ int main(void)
 	    cmocka_unit_test(second_process_is_refused_by_name),
 	    cmocka_unit_test(two_sessions_of_one_process_share_a_file),
 	    cmocka_unit_test(read_only_session_refuses_changes),
+	    cmocka_unit_test(full_file_system_says_so),
+	    cmocka_unit_test(block_device_is_served_with_its_own_size),
 	    cmocka_unit_test(wrong_type_of_file_is_refused),
 	    cmocka_unit_test(bad_address_is_refused_with_a_hint),
 	    cmocka_unit_test(close_waits_for_requests_in_flight),
