@@ -87,6 +87,7 @@ static void finish(struct nbd_connection *c)
 	c->finished = true;
 	reactor_timer_cancel(c->reactor, &c->linger);
 	reactor_timer_cancel(c->reactor, &c->gather);
+	reactor_deferred_cancel(&c->pump);
 	release_unfinished(&c->incoming);
 	release_unfinished(&c->skipping);
 	buffer_put(buffer_pool_current(), c->rx, NBD_RX_BYTES);
