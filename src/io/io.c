@@ -1,6 +1,7 @@
 #include "io/io.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
 static const struct {
@@ -32,6 +33,13 @@ bool io_op_changes(enum io_op op)
 bool io_op_ranged(enum io_op op)
 {
 	return ops[op].ranged;
+}
+
+uint64_t io_doubt_name(void)
+{
+	static _Atomic uint64_t last;
+
+	return atomic_fetch_add(&last, 1) + 1;
 }
 
 bool io_status_is_transport(int status)

@@ -78,7 +78,8 @@ struct io {
 	int status; /* valid in done(): 0, negative errno, or IO_REQUEUE */
 	struct io_block_status *block_status; /* BLOCK_STATUS only */
 	/* 0 in a new request; else the name by which a route knows again a request of its own that
-	 * may still take effect through a session that broke (lu/doubt.h). */
+	 * may still take effect through a session that broke (lu/doubt.h). Whoever splits a request
+	 * names it first, so that all parts go by one name. */
 	uint64_t doubt;
 	struct io_frame frames[IO_MAX_DEPTH];
 	unsigned depth;
@@ -141,6 +142,9 @@ const char *io_op_name(enum io_op op);
 enum io_payload io_op_payload(enum io_op op);
 bool io_op_changes(enum io_op op);
 bool io_op_ranged(enum io_op op);
+
+/* A name for io->doubt that no request of this process has had. Any thread. */
+uint64_t io_doubt_name(void);
 
 /* True for the statuses that say "this session is broken", as against "this medium or request is
  * bad". */

@@ -163,13 +163,10 @@ static void count_end(struct health_counters *n, const struct io *io, uint32_t l
 	}
 }
 
-/* Names are unique in the process: a request may be run again on another LU. */
-static _Atomic uint64_t last_name;
-
 static void put_in_doubt(struct carrier_channel *cc, struct io *io)
 {
 	if (io->doubt == 0) {
-		io->doubt = atomic_fetch_add(&last_name, 1) + 1;
+		io->doubt = io_doubt_name();
 	}
 	if (cc->nr_doubts == cc->room) {
 		size_t room = MAX(cc->room * 2, (size_t)64);

@@ -46,6 +46,9 @@ static void split_start(struct volume_channel *vc, struct io *io)
 	struct list *link = list_pop(&vc->idle_splits);
 	struct volume_split *s = list_entry(link, struct volume_split, link);
 
+	if (io->doubt == 0 && io_op_changes(io->op)) {
+		io->doubt = io_doubt_name();
+	}
 	s->parent = io;
 	s->next = 0;
 	s->status = 0;
@@ -79,6 +82,9 @@ static void split_put(struct volume_split *s)
 		return;
 	}
 	list_append(&vc->idle_splits, &s->link);
+	if (s->status != IO_REQUEUE) {
+		parent->doubt = 0;
+	}
 	io_complete(parent, s->status);
 	if (!list_empty(&vc->idle_splits) && (link = list_pop(&vc->waiting)) != NULL) {
 		split_start(vc, container_of(link, struct io_frame, link)->io);
@@ -182,7 +188,10 @@ static void split_run(struct volume_split *s)
 			return;
 		}
 		p = list_entry(vc->idle_pieces.next, struct volume_piece, link);
-		p->io = (struct io){.op = s->parent->op, .flags = s->parent->flags, .iov = p->iov};
+		p->io = (struct io){.op = s->parent->op,
+		    .flags = s->parent->flags,
+		    .doubt = s->parent->doubt,
+		    .iov = p->iov};
 		if (!piece_fill(s, &p->io, &target)) {
 			break;
 		}
