@@ -21,11 +21,11 @@ struct memtarget {
 	struct reactor_group *group;
 	unsigned char *bytes; /* NULL: reads as zeros, forgets writes */
 	enum memtarget_mode mode;
-	int fail_status[IO_OP_COUNT]; /* what the operation ends with; 0 = it works */
-	uint64_t seen[IO_OP_COUNT];   /* submissions */
-	uint64_t longest;	      /* bytes of the longest READ or WRITE */
-	uint32_t last_flags;
-	unsigned held; /* under way */
+	int fail_status[IO_OP_COUNT];	    /* what the operation ends with; 0 = it works */
+	_Atomic uint64_t seen[IO_OP_COUNT]; /* submissions */
+	_Atomic uint64_t longest;	    /* bytes of the longest READ or WRITE */
+	_Atomic uint32_t last_flags;
+	_Atomic unsigned held; /* under way */
 	struct memtarget_channel *mem_channels;
 };
 
