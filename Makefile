@@ -58,7 +58,7 @@ fuzz: deps-test
 
 bench: deps-bench
 	@$(MAKE) --no-print-directory compile
-	@$(PYTHON) bench/bench.py --build $(BUILD)
+	@$(PYTHON) bench/run.py --build $(BUILD)
 
 # A build of its own: optimised as what is tested, for the prefix that was asked for, and not stopped by the warnings of
 # a compiler that we have not seen
