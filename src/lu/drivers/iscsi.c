@@ -10,7 +10,8 @@
  * tried with back-off until it succeeds or abandon() is called.
  *
  * Names are resolved on a worker; libiscsi only gets numeric addresses, for which its look-up does
- * not block. It binds to interfaces, not addresses, so a bind address is turned into the interface
+ * not block. The library writes to its socket without MSG_NOSIGNAL: the program must ignore SIGPIPE.
+ * It binds to interfaces, not addresses, so a bind address is turned into the interface
  * that has it.
  */
 #include "lu/drivers/iscsi.h"

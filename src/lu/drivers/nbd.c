@@ -7,7 +7,9 @@
  * its end of stream is the proof (NBD protocol, "Terminating the transmission phase": a server
  * handles the outstanding requests before it closes). A server that is dead has a socket that was
  * reset, which proves the same, because a process ends after its system calls. Silence proves
- * nothing: a time-out of our own kernel, or no answer, waits until abandon().
+ * nothing: a time-out of our own kernel, or no answer, waits until abandon(). The proof is as good
+ * as the server: QEMU's begins every request it has received, then closes its side at once, so the
+ * last of them may end shortly after (nbdkit waits for them).
  */
 #include "lu/drivers/nbd.h"
 
