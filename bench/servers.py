@@ -142,9 +142,9 @@ class Sluice(Server):
     def sluice(self, *arguments):
         """Runs the command line; returns what it printed as JSON."""
         _, sluice = self.programs()
-        api = "unix:" + os.path.join(self.directory, "data", "api.sock")
+        environment = {**os.environ, "SLUICE_URL": "unix:" + os.path.join(self.directory, "data", "api.sock")}
         done = subprocess.run(
-            [sluice, *arguments, "--json", "--connect", api], capture_output=True, text=True, check=False, timeout=60
+            [sluice, *arguments, "--json"], env=environment, capture_output=True, text=True, check=False, timeout=60
         )
         if done.returncode != 0:
             raise BenchError(f"sluice {' '.join(arguments)}: {done.stderr.strip()}")
