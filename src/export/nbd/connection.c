@@ -188,9 +188,9 @@ static bool take_message(struct nbd_connection *c)
 }
 
 /*
- * Starts what the receive buffer holds, as much as one turn may take; true if there is more. The
- * bound is for fairness between connections, and lets the client work on the first answers while
- * the server works on the rest.
+ * Starts what the receive buffer holds, as much as one turn may take and there is room for; true
+ * if there is more. The bound is for fairness between connections, and lets the client work on the
+ * first answers while the server works on the rest.
  */
 static bool parse(struct nbd_connection *c)
 {
@@ -214,10 +214,10 @@ static bool parse(struct nbd_connection *c)
 		} else if (n++ == TURN_REQUESTS) {
 			return true;
 		} else if (!take_message(c)) {
-			return false;
+			break;
 		}
 	}
-	return false;
+	return c->stalled;
 }
 
 /* What was received went to the payload first, the rest behind rx_end. */
@@ -313,6 +313,15 @@ static void submit_send(struct nbd_connection *c)
 	c->is_sending = true;
 }
 
+static void end_send(struct nbd_connection *c)
+{
+	release_all(&c->sending);
+	if (c->stalled) {
+		c->stalled = false;
+		kick(c);
+	}
+}
+
 static void on_sent(struct reactor_op *op, int res, uint32_t flags)
 {
 	struct nbd_connection *c = container_of(op, struct nbd_connection, send_op);
@@ -326,14 +335,18 @@ static void on_sent(struct reactor_op *op, int res, uint32_t flags)
 		submit_send(c);
 		return;
 	}
-	release_all(&c->sending);
-	c->stalled = false;
+	end_send(c);
 }
 
-/* All answers there are, in one message: headers and payloads are sent from where they lie. */
+/*
+ * All answers there are, in one message: headers and payloads are sent from where they lie. What
+ * the socket takes goes at once, so that the client has it before the turn ends; the ring sees to
+ * the rest.
+ */
 static void start_send(struct nbd_connection *c)
 {
 	unsigned n = 0;
+	ssize_t sent;
 
 	list_splice(&c->sending, &c->replies);
 	list_for_each (node, &c->sending) {
@@ -346,7 +359,12 @@ static void start_send(struct nbd_connection *c)
 	}
 	c->send_msg.msg_iov = c->send_iov;
 	c->send_msg.msg_iovlen = n;
-	submit_send(c);
+	sent = sendmsg(c->params.fd, &c->send_msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (advance_send(c, sent < 0 ? 0 : (size_t)sent)) {
+		end_send(c);
+	} else {
+		submit_send(c); /* and learns there what may have gone wrong */
+	}
 }
 
 /* -- gathering requests -- */
@@ -378,7 +396,7 @@ static bool rest(struct nbd_connection *c)
 
 static void receive_or_rest(struct nbd_connection *c)
 {
-	if (c->receiving || c->stalled || reactor_timer_armed(&c->gather)) {
+	if (c->receiving || reactor_timer_armed(&c->gather)) {
 		return;
 	}
 	if (!rest(c)) {
@@ -404,9 +422,9 @@ static void on_pump(struct reactor_deferred *d)
 	if (wind_up(c)) {
 		return;
 	}
-	if (more) {
+	if (more && !c->stalled) {
 		kick(c);
-	} else if (c->phase == NBD_CONNECTION_SERVING) {
+	} else if (!more && c->phase == NBD_CONNECTION_SERVING) {
 		receive_or_rest(c);
 	}
 }
