@@ -18,17 +18,11 @@ static void ended(struct io *io, void *ctx)
 {
 	struct errand *e = ctx;
 	struct carrier_channel *cc = &e->carrier->channels[e->reactor];
-	uint64_t us = (reactor_now_ns(cc->reactor) - e->started_ns) / NS_PER_US;
+	uint32_t us = (uint32_t)((reactor_now_ns(cc->reactor) - e->started_ns) / NS_PER_US);
 
-	counter_add(&cc->counters.ended, 1);
-	if (io->status == 0) {
-		counter_add(&cc->counters.bytes, io->length);
-		counter_add(&cc->counters.latency_us, us);
-	} else if (io_status_is_transport(io->status)) {
-		counter_add(&cc->counters.transport_errors, 1);
+	route_count_end(&cc->counters, io, us);
+	if (io_status_is_transport(io->status)) {
 		carrier_channel_lose(cc);
-	} else {
-		counter_add(&cc->counters.errors, 1);
 	}
 	reactor_send(cc->control, &e->msg, come_back);
 }

@@ -76,7 +76,8 @@ static void average(struct health *h, const struct health_totals *t, double dt)
 {
 	uint64_t ended = t->ended - h->last.ended;
 	double weight = dt / (RECENT_S + dt);
-	bool first = h->last.ended == 0;
+	uint64_t broken = t->transport_errors - h->last.transport_errors;
+	bool first = h->age_ns == 0;
 	double latency;
 	double errors;
 
@@ -86,11 +87,14 @@ static void average(struct health *h, const struct health_totals *t, double dt)
 	if (ended == 0) {
 		return;
 	}
-	latency = (double)(t->latency_us - h->last.latency_us) / (double)ended;
 	errors = (double)(all_errors(t) - all_errors(&h->last)) / (double)ended;
 	errors = MIN(errors, 1.0);
-	approach(&h->latency_us, latency, first ? 1.0 : weight);
 	approach(&h->error_rate, errors, weight);
+	if (ended <= broken) {
+		return;
+	}
+	latency = (double)(t->latency_us - h->last.latency_us) / (double)(ended - broken);
+	approach(&h->latency_us, latency, first ? 1.0 : weight);
 	learn(h, latency, errors, dt);
 }
 

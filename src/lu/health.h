@@ -20,7 +20,7 @@ struct health_counters {
 	_Atomic uint64_t errors; /* of the medium or the request */
 	_Atomic uint64_t transport_errors;
 	_Atomic uint64_t timeouts;
-	_Atomic uint64_t latency_us; /* sum over all that ended */
+	_Atomic uint64_t latency_us; /* sum over those that ended with an answer */
 };
 
 static inline uint64_t counter_read(const _Atomic uint64_t *c)

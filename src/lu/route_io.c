@@ -150,17 +150,18 @@ static bool is_error(int status)
 	return status < 0 && status != -EOPNOTSUPP;
 }
 
-static void count_end(struct health_counters *n, const struct io *io, uint32_t latency_us)
+void route_count_end(struct health_counters *n, const struct io *io, uint32_t latency_us)
 {
 	counter_add(&n->ended, 1);
-	counter_add(&n->latency_us, latency_us);
 	if (likely(io->status == 0)) {
 		counter_add(&n->bytes, io->length);
 	} else if (io_status_is_transport(io->status)) {
 		counter_add(&n->transport_errors, 1);
+		return;
 	} else if (is_error(io->status)) {
 		counter_add(&n->errors, 1);
 	}
+	counter_add(&n->latency_us, latency_us);
 }
 
 static void put_in_doubt(struct carrier_channel *cc, struct io *io)
@@ -231,8 +232,8 @@ static void route_done(struct io *io, void *ctx)
 	uint32_t latency_us = stamp_age_us(f, now_us(c));
 
 	list_remove(&f->link);
-	count_end(&from->counters, io, latency_us);
-	count_end(&c->counters, io, latency_us);
+	route_count_end(&from->counters, io, latency_us);
+	route_count_end(&c->counters, io, latency_us);
 	if (likely(io->status == 0 && c->doubts == NULL)) {
 		answer(c, io, 0);
 	} else {

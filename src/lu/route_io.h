@@ -97,6 +97,9 @@ void route_channel_obey(struct route_channel *c, const struct route_orders *orde
 /* Starts or gives back what may go now, and fails what has waited too long. */
 void route_channel_kick(struct route_channel *c);
 
+/* Adds a request that has ended, by its status. */
+void route_count_end(struct health_counters *n, const struct io *io, uint32_t latency_us);
+
 /* Marks the session as broken and tells the control loop, once. */
 void carrier_channel_lose(struct carrier_channel *cc);
 /* Loses the session when the oldest request has had no answer for timeout_ns. */

@@ -125,6 +125,19 @@ static void single_error_of_an_idle_path_is_chance(void **state)
 	}
 }
 
+static void time_until_a_session_was_lost_is_no_latency(void **state)
+{
+	struct past p = {.now_ns = 1};
+
+	pass(&p, 5, 0, 200);
+	p.now_ns += NS_PER_S;
+	p.totals.ended += 32;
+	p.totals.transport_errors += 32;
+	health_sample(&p.health, &p.totals, p.now_ns);
+	assert_true(p.health.latency_us > 199 && p.health.latency_us < 201);
+	assert_true(p.health.error_rate > 0.05);
+}
+
 /* -- what an interface makes of it -- */
 
 struct record {
@@ -190,6 +203,7 @@ int main(void)
 	    cmocka_unit_test(sick_time_does_not_become_the_measure),
 	    cmocka_unit_test(new_kind_of_load_becomes_the_measure_in_the_end),
 	    cmocka_unit_test(single_error_of_an_idle_path_is_chance),
+	    cmocka_unit_test(time_until_a_session_was_lost_is_no_latency),
 	    cmocka_unit_test(interface_is_degraded_while_any_of_its_paths_is),
 	    cmocka_unit_test(interface_of_an_unknown_kind_is_refused),
 	};
