@@ -245,7 +245,9 @@ static void sessions_close_under_load_from_several_threads(void **state)
 	struct harness *h = harness_new();
 	char json[256];
 	char socket[96];
-	char *argv[] = {"nbdkit", "-f", "-U", socket, "memory", "16M", NULL};
+	/* One thread: with more, some versions end by an assertion of their own when a client goes
+	 * in the middle of a write. */
+	char *argv[] = {"nbdkit", "-f", "-t", "1", "-U", socket, "memory", "16M", NULL};
 	pid_t pid;
 
 	run_load("mem", "{\"size\": 16777216}");
