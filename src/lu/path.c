@@ -509,8 +509,7 @@ void lu_path_free(struct lu_path *p, void (*freed)(void *ctx), void *ctx)
 	p->freed = freed;
 	p->freed_ctx = ctx;
 	if (p->health.degraded) {
-		p->health.degraded = false;
-		interface_path_news(p->interface, p, HEALTH_RECOVERED);
+		p->interface->nr_degraded--; /* no event: nothing got better */
 	}
 	list_remove(&p->lu_link);
 	list_remove(&p->interface_link);
