@@ -46,6 +46,7 @@ struct ctl_change {
 	struct volume_hold *hold;
 	struct change_call *hold_call; /* the HOLD action that waits for the drain */
 	bool id_moved;
+	bool flush_new;	      /* the old path could not flush */
 	char network_id[256]; /* what moves */
 	json_t *old_record;   /* of the volume, without and with the change */
 	json_t *new_record;

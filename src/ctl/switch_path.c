@@ -9,6 +9,12 @@
 
 #include "ctl/change.h"
 
+/*
+ * Before the hold: how long a look at the old path may take. It may be dead already, which is why people want to leave it, and
+ * is no reason to stay.
+ */
+#define OLD_PATH_TIMEOUT_NS (500 * NS_PER_MS)
+
 /* A local action in progress. It answers once, when all of its parts have called back. */
 struct change_call {
 	struct ctl_change *change;
@@ -79,9 +85,10 @@ static struct face *side_face(struct ctl_change *c, bool new_side)
 	return new_side == c->own_is_new ? c->volume->face : c->other_face;
 }
 
-static struct lu_route *old_route(struct ctl_change *c, const struct change_leg *leg)
+static struct lu_route *side_route(
+    struct ctl_change *c, const struct change_leg *leg, bool new_side)
 {
-	if (!c->own_is_new) {
+	if (new_side == c->own_is_new) {
 		return ctl_volume_route(c->volume, leg->lu)->route;
 	}
 	list_for_each (link, &c->other_routes) {
@@ -197,11 +204,13 @@ static void build_compared(void *ctx, const struct error *err)
 
 	if (err != NULL && err->code == -ESTALE) {
 		call_fail(call, "the destination leads to other data", err);
+	}
+	if (err != NULL) {
 		call->next(call);
 		return;
 	}
 	/* What is flushed now need not be flushed while requests are held. */
-	lu_route_flush(old_route(c, &c->legs[call->leg - 1]), c->spec.policy.prepare_ns / 3,
+	lu_route_flush(side_route(c, &c->legs[call->leg - 1], false), OLD_PATH_TIMEOUT_NS,
 	    build_flushed, call);
 }
 
@@ -214,8 +223,8 @@ static void build_path_up(void *ctx, const struct error *err)
 		call_fail(call, "the destination is not usable", err);
 		call->next(call);
 	} else if (path_usable(leg->from)) {
-		lu_path_compare(leg->from->path, leg->to->path, false,
-		    call->change->spec.policy.prepare_ns / 3, build_compared, call);
+		lu_path_compare(leg->from->path, leg->to->path, false, OLD_PATH_TIMEOUT_NS,
+		    build_compared, call);
 	} else {
 		call->next(call);
 	}
@@ -294,7 +303,8 @@ static void act_ask_progress(struct ctl_change *c, uint64_t token)
 	struct change_call *call = call_new(c, token);
 
 	for (size_t i = 0; i < c->nr_legs; i++) {
-		if (lu_route_stalled_ns(old_route(c, &c->legs[i])) >= c->spec.policy.stall_ns) {
+		if (lu_route_stalled_ns(side_route(c, &c->legs[i], false)) >=
+		    c->spec.policy.stall_ns) {
 			call_fail(call, "the old path makes no progress", NULL);
 		}
 	}
@@ -309,7 +319,7 @@ static void taken_back(void *ctx)
 static void act_take_back(struct ctl_change *c)
 {
 	for (size_t i = 0; i < c->nr_legs; i++) {
-		struct lu_route *r = old_route(c, &c->legs[i]);
+		struct lu_route *r = side_route(c, &c->legs[i], false);
 
 		if (lu_route_stalled_ns(r) >= c->spec.policy.stall_ns) {
 			c->calls++;
@@ -340,19 +350,22 @@ static void quiet_flushed(void *ctx, const struct error *err)
 	struct change_call *call = ctx;
 	const struct change_leg *leg = &call->change->legs[call->leg++];
 
-	if (err != NULL && path_usable(leg->from)) {
-		call_fail(call, "the old path could not be flushed", err);
-		call->next(call);
-	} else if (path_usable(leg->from) && path_usable(leg->to)) {
+	if (err != NULL) {
+		call->change->flush_new = true;
+	}
+	if (err == NULL && path_usable(leg->from) && path_usable(leg->to)) {
 		lu_path_compare(leg->from->path, leg->to->path, true,
-		    call->change->spec.policy.drain_ns / 2, quiet_compared, call);
+		    call->change->spec.policy.drain_ns / 4, quiet_compared, call);
 	} else {
 		call->next(call); /* nothing to compare with: it was compared when it came up */
 	}
 }
 
-/* Nobody writes: what was written is made durable through the old path, and both paths must show
- * the same. */
+/*
+ * Nobody writes: what was written is made durable through the old path, and both paths must show
+ * the same. An old path that does not answer is dead: then the flush goes through the new one, to
+ * the same LU.
+ */
 static void quiet_next_leg(struct change_call *call)
 {
 	struct ctl_change *c = call->change;
@@ -362,10 +375,11 @@ static void quiet_next_leg(struct change_call *call)
 		call_end(call);
 		return;
 	}
-	r = old_route(c, &c->legs[call->leg]);
+	r = side_route(c, &c->legs[call->leg], false);
 	if (path_usable(c->legs[call->leg].from) && lu_route_active(r) != NULL) {
-		lu_route_flush(r, c->spec.policy.drain_ns / 2, quiet_flushed, call);
+		lu_route_flush(r, c->spec.policy.drain_ns / 4, quiet_flushed, call);
 	} else {
+		c->flush_new = true;
 		quiet_flushed(call, NULL);
 	}
 }
@@ -490,7 +504,7 @@ static void act_publish_old(struct ctl_change *c, uint64_t token)
 	struct change_call *call = call_new(c, token);
 
 	for (size_t i = 0; i < c->nr_legs; i++) {
-		struct lu_route *r = old_route(c, &c->legs[i]);
+		struct lu_route *r = side_route(c, &c->legs[i], false);
 
 		if (r != NULL) {
 			lu_route_resume(r);
@@ -506,6 +520,16 @@ static void act_publish_old(struct ctl_change *c, uint64_t token)
 /* -- VERIFY
  * --------------------------------------------------------------------------------------------------------
  */
+
+static void new_flushed(void *ctx, const struct error *err)
+{
+	struct change_call *call = ctx;
+
+	if (err != NULL) {
+		call_fail(call, "the new path cannot flush what was written before", err);
+	}
+	part_ended(call);
+}
 
 static void probed(void *ctx, const struct error *err)
 {
@@ -523,6 +547,11 @@ static void act_verify(struct ctl_change *c, uint64_t token)
 
 	call->parts = (unsigned)c->nr_legs;
 	for (size_t i = 0; i < c->nr_legs; i++) {
+		if (c->flush_new) {
+			call->parts++;
+			lu_route_flush(side_route(c, &c->legs[i], true), c->spec.policy.verify_ns,
+			    new_flushed, call);
+		}
 		lu_path_probe(c->legs[i].to->path, c->spec.policy.verify_ns, probed, call);
 	}
 }
