@@ -116,8 +116,11 @@ def memory_lines(memory):
     yield f"  idle                           {mib(memory['idle'])}  (aim: below 24 MiB)"
     for name, of_connection in memory["per_connection"].items():
         yield f"  a connection, {name:17}{mib(of_connection)}  (aim: below 1 MiB beside its buffers in use)"
-    yield f"  grown over {memory['reconnects']} reconnects  {mib(memory['reconnect_growth'])}"
-    yield f"  grown over {memory['load_seconds']:.0f} s of load      {mib(memory['load_growth'])}  (aim: nothing over an hour)"
+    yield (
+        f"  after {memory['reconnects']:5} reconnects         {mib(memory['after_reconnects'])},"
+        f" grown by {mib(memory['reconnect_growth'])}  (aim: nothing; the kept events were full before)"
+    )
+    yield f"  grown over {memory['load_seconds']:4.0f} s of load      {mib(memory['load_growth'])}  (aim: nothing over an hour)"
     others = ", ".join(f"{name} {mib(size)}" for name, size in memory["idle_of_others"].items())
     yield f"  idle, for comparison           {others}"
 

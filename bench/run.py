@@ -22,6 +22,8 @@ from servers import EXPORT, BenchError, Nbdkit, Qemu, Server, Sluice, child_setu
 
 MIB = 1 << 20
 LOAD_GROWTH_SAMPLES = 50
+# More than the events that a daemon keeps: from then on an older one goes for each that comes
+RECONNECTS_BEFORE = 5000
 
 
 @dataclasses.dataclass
@@ -220,15 +222,16 @@ def measure_memory(options, load, directory):
         with server_class(directory, backing, options.server_cpu, server_class.variants(backing)[0]) as server:
             memory["idle_of_others"][server.name] = server.rss()
     with Sluice(directory, backing, options.server_cpu) as server:
-        memory["idle"] = server.rss()
+        memory["idle"] = server.settled_rss()
         for connections, depth in ((64, 1), (16, 128)):
             rss = load.hold(server, connections, depth)
             memory["per_connection"][f"depth {depth}"] = (rss - memory["idle"]) / connections
         progress("memory: connections")
-        load.run(server, "--reconnect", 200)
-        before = server.rss()
+        load.run(server, "--reconnect", RECONNECTS_BEFORE, timeout=600)
+        before = server.settled_rss()
         load.run(server, "--reconnect", reconnects, timeout=600)
-        memory["reconnect_growth"] = server.rss() - before
+        memory["after_reconnects"] = server.settled_rss()
+        memory["reconnect_growth"] = memory["after_reconnects"] - before
         progress("memory: reconnects")
         memory["load_growth"], memory["load_samples"] = load_growth(options, load, server)
         progress("memory: load")

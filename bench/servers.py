@@ -11,6 +11,8 @@ import time
 
 START_SECONDS = 20
 STOP_SECONDS = 10
+SETTLE_SECONDS = 30
+QUIET_SECONDS = 0.5
 PR_SET_PDEATHSIG = 1
 EXPORT = "bench"
 
@@ -38,6 +40,13 @@ def read_status(pid, field):
             if line.startswith(field + ":"):
                 return int(line.split()[1]) * 1024
     raise BenchError(f"/proc/{pid}/status has no {field}")
+
+
+def read_ticks(pid):
+    """Clock ticks of processor time used so far (proc(5): utime and stime)."""
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 class Server:
@@ -73,6 +82,15 @@ class Server:
 
     def rss(self):
         return read_status(self.pid, "VmRSS")
+
+    def settled_rss(self):
+        """The resident size once it has nothing to do any more (events are written after the fact)."""
+        end = time.monotonic() + SETTLE_SECONDS
+        before = None
+        while (now := read_ticks(self.pid)) != before and time.monotonic() < end:
+            before = now
+            time.sleep(QUIET_SECONDS)
+        return self.rss()
 
     def log_text(self):
         with open(os.path.join(self.directory, "log"), encoding="utf-8", errors="replace") as log:

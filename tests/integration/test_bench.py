@@ -84,6 +84,7 @@ def test_sluice_is_compared_and_its_memory_measured(workdir):
     assert all(result["ratios"]["per_cpu_second"]["ratio"] > 0 for result in document["results"])
     assert 0 < document["memory"]["idle"] < 24 << 20
     assert all(size < 1 << 20 for size in document["memory"]["per_connection"].values())
+    assert document["memory"]["reconnect_growth"] < 1 << 20
 
 
 def test_terminated_run_ends_its_servers(workdir):
