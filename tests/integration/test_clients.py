@@ -1,6 +1,7 @@
 """Third-party NBD clients on Sluice's export, in every variant of the handshake they can speak."""
 
 import json
+import os
 import socket
 import struct
 
@@ -269,8 +270,10 @@ def test_nbdcopy_both_ways(exported, workdir, rng):
 
 
 def test_nbdsh(exported):
-    script = "h.pwrite(b'sluice', 0); assert h.pread(6, 0) == b'sluice'; print(h.get_size())"
-    result = run(["nbdsh", "--uri", exported[1], "-c", script])
+    script = "data = b'sluice..' * 512; h.pwrite(data, 0); assert h.pread(4096, 0) == data; print(h.get_size())"
+    # The script starts the first python3 of the PATH, and the module belongs to Debian's.
+    env = {**os.environ, "PATH": "/usr/bin:/bin"}
+    result = run(["nbdsh", "--uri", exported[1], "-c", script], env=env)
     assert result.stdout.strip() == str(SIZE)
 
 

@@ -83,7 +83,7 @@ def test_outcome_tells_how_long_requests_were_held(two_paths, verify):
     assert change["drain_us"] >= 0 and change["commit_us"] > 0 and change["verify_us"] > 0
     assert change["held_requests"] > 0
     assert change["generation"] == two_paths.cli("volume", "map", "v")["generation"]
-    assert [node["state"] for node in change["nodes"]] == ["done"]
+    assert [node["state"] for node in change["nodes"]] == ["resumed"]
     load.finish()
 
 
