@@ -24,7 +24,7 @@
 
 #define CHANGE_REASON_MAX 160 /* bytes of a text for people, with the NUL */
 
-/* -- the record in the store ------------------------------------------------------------------ */
+/* -- the record in the store -- */
 
 /*   X(NAME, "text", final) */
 #define CHANGE_RECORD_STATES(X)                                                                    \
@@ -106,7 +106,7 @@ struct change_store_answer {
 	struct change_record record; /* READ and OK only */
 };
 
-/* -- messages --------------------------------------------------------------------------------- */
+/* -- messages -- */
 
 /*   X(NAME, "text", from_coordinator) */
 #define CHANGE_MESSAGES(X)                                                                         \
@@ -151,7 +151,7 @@ struct change_message {
 	char reason[CHANGE_REASON_MAX]; /* the answers that say no; else "" */
 };
 
-/* -- what a change is ------------------------------------------------------------------------- */
+/* -- what a change is -- */
 
 struct change_policy {
 	uint64_t prepare_ns;   /* all must have voted within it */
@@ -181,7 +181,7 @@ struct change_spec {
 	struct change_policy policy;
 };
 
-/* -- outputs ---------------------------------------------------------------------------------- */
+/* -- outputs -- */
 
 /*
  * Local actions of a participant. Each is answered once by PARTICIPANT_IN_DONE with its token,

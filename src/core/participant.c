@@ -93,7 +93,7 @@ void participant_check(const struct participant *p)
 		      p->store_token != 0 || p->action_token != 0);
 }
 
-/* -- outputs ------------------------------------------------------------------------------------ */
+/* -- outputs -- */
 
 static void answer(struct step *s, enum change_message_type type)
 {
@@ -160,7 +160,7 @@ static void request_store(struct step *s, enum change_store_kind kind)
 	p->store_kind = kind;
 }
 
-/* -- towards a face ------------------------------------------------------------------------------- */
+/* -- towards a face -- */
 
 static void end(struct step *s)
 {
@@ -284,7 +284,7 @@ static void take_new(struct step *s)
 	}
 }
 
-/* -- hold ----------------------------------------------------------------------------------------- */
+/* -- hold -- */
 
 static void begin_hold(struct step *s)
 {
@@ -446,7 +446,7 @@ static void on_done(struct step *s, const struct participant_done *done)
 	}
 }
 
-/* -- the store's word ------------------------------------------------------------------------------ */
+/* -- the store's word -- */
 
 static bool before_switch(enum participant_state state)
 {
@@ -595,7 +595,7 @@ static void on_store(struct step *s, const struct change_store_answer *a)
 	}
 }
 
-/* -- messages --------------------------------------------------------------------------------------- */
+/* -- messages -- */
 
 static void answer_ended(struct step *s)
 {
@@ -775,7 +775,7 @@ static void on_message(struct step *s, const struct change_message *m)
 	}
 }
 
-/* -- time --------------------------------------------------------------------------------------------- */
+/* -- time -- */
 
 static void on_drain_time(struct step *s)
 {

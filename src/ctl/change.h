@@ -15,9 +15,11 @@ enum { CHANGES_KEPT = 1000 };
 
 /* One LU of the volume that moves. */
 struct change_leg {
+	struct ctl_change *change;
 	struct ctl_lu *lu;
 	struct ctl_path *from; /* NULL: the path is gone */
 	struct ctl_path *to;
+	bool taking_back;
 };
 
 struct ctl_change {

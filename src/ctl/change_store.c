@@ -41,9 +41,7 @@ static void answer(struct store_call *call)
 	change_call_ended(c);
 }
 
-/* -- reading
- * -------------------------------------------------------------------------------------------------------
- */
+/* -- reading -- */
 
 static void item_text(const struct store_item *item, char text[32])
 {
@@ -103,9 +101,7 @@ static void read_record(struct store_call *call)
 	store_get(c->ctl->store, ctl_key(key, "generations", c->volume_name), got_generation, call);
 }
 
-/* -- writing
- * -------------------------------------------------------------------------------------------------------
- */
+/* -- writing -- */
 
 static void fill_answer(struct store_call *call)
 {

@@ -54,9 +54,7 @@ static json_t *final_json(const struct ctl_change *c)
 	return j;
 }
 
-/* -- the end
- * -------------------------------------------------------------------------------------------------------
- */
+/* -- the end -- */
 
 static void change_free(struct ctl_change *c)
 {
@@ -165,9 +163,7 @@ static const struct change_runner_ops runner_ops = {
     .ended = runner_ended,
 };
 
-/* -- the beginning
- * ---------------------------------------------------------------------------------------------------
- */
+/* -- the beginning -- */
 
 size_t change_find_legs(struct ctl_change *c)
 {
@@ -185,6 +181,7 @@ size_t change_find_legs(struct ctl_change *c)
 
 		if (r->via == now || ctl_route_active(v->ctl, r) == now) {
 			c->legs[c->nr_legs++] = (struct change_leg){
+			    .change = c,
 			    .lu = r->lu,
 			    .from = ctl_find_path(r->lu, c->from),
 			    .to = ctl_find_path(r->lu, c->to),
@@ -360,9 +357,7 @@ int ctl_switch_path(struct ctl_volume *v, const struct switch_path_params *param
 	return 0;
 }
 
-/* -- after a restart
- * ---------------------------------------------------------------------------------------------------
- */
+/* -- after a restart -- */
 
 /* A change without objects: history, or one whose volume is gone. */
 static void load_final(struct ctl *ctl, const json_t *record, uint64_t id)
@@ -447,9 +442,7 @@ int ctl_change_recover(
 	return 0;
 }
 
-/* -- operations
- * ----------------------------------------------------------------------------------------------------
- */
+/* -- operations -- */
 
 static void switch_ended(void *ctx, struct ctl_change *c)
 {

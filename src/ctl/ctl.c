@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "ctl/change.h"
 
-/* -- what comes up from the layers below --------------------------------------------------------------------------- */
+/* -- what comes up from the layers below -- */
 
 static struct ctl_path *find_ctl_path(struct ctl *ctl, const struct lu_path *path)
 {
@@ -33,7 +33,6 @@ static void path_state(
 	if (p == NULL) {
 		return; /* being made: the one who makes it waits for the outcome */
 	}
-	p->up_since_ns = up ? reactor_clock_ns() : 0;
 	if (state == LU_PATH_CONNECTING && old_state != LU_PATH_UP && old_state != LU_PATH_DAMPED) {
 		return; /* still not up: said when it went down */
 	}
@@ -98,7 +97,7 @@ static void disconnected(void *ctx, struct nbd_export *e, const char *peer, cons
 	    x->name, why);
 }
 
-/* -- birth --------------------------------------------------------------------------------------------------------- */
+/* -- birth -- */
 
 int ctl_new(struct reactor_group *group, struct store *store, const struct ctl_options *options,
     struct ctl **ret_ctl, struct error *err)
@@ -145,7 +144,7 @@ int ctl_new(struct reactor_group *group, struct store *store, const struct ctl_o
 	return 0;
 }
 
-/* -- load ---------------------------------------------------------------------------------------------------------- */
+/* -- load -- */
 
 struct loading {
 	struct ctl *ctl;
@@ -171,7 +170,6 @@ static void finish_load(struct loading *l)
 		}
 	}
 	ctl->ready = true;
-	ctl_trouble_start(ctl);
 	ctl_event(ctl, "info", "node.started", ctl->options.node, NULL,
 	    "node %s serves (version %s)", ctl->options.node, SLUICE_VERSION);
 	l->loaded(l->ctx, NULL);
@@ -375,7 +373,7 @@ void ctl_load(struct ctl *ctl, void (*loaded)(void *ctx, const struct error *err
 	store_range(ctl->store, "/", got_everything, l);
 }
 
-/* -- close --------------------------------------------------------------------------------------------------------- */
+/* -- close -- */
 
 /* One thing after the other: exports, changes, volumes, LUs, each step when the one before has let go. */
 struct closing {
@@ -483,6 +481,5 @@ void ctl_close(struct ctl *ctl, void (*closed)(void *ctx), void *ctx)
 	*c = (struct closing){.ctl = ctl, .closed = closed, .ctx = ctx};
 	reactor_timer_init(&c->poll, close_poll);
 	ctl->ready = false;
-	ctl_trouble_stop(ctl);
 	close_next(c);
 }

@@ -40,7 +40,6 @@ struct ctl_path {
 	struct ctl_lu *lu;
 	struct ctl_interface *via;
 	struct lu_path *path;
-	uint64_t up_since_ns; /* 0 = not up */
 	bool busy;
 };
 
@@ -145,14 +144,9 @@ struct ctl {
 	json_t *events; /* array, oldest first */
 	struct list event_listeners;
 	uint64_t last_event;
-
-	/* trouble.c */
-	struct reactor_timer trouble_timer;
 };
 
-/* -- requests
- * ------------------------------------------------------------------------------------------------------
- */
+/* -- requests -- */
 
 /* An operation in progress. Freed by ctl_reply() or ctl_fail(). */
 struct ctl_request {
@@ -191,9 +185,7 @@ struct ctl_interface *ctl_want_interface(struct ctl_request *req, const char *pa
 struct ctl_lu *ctl_want_lu(struct ctl_request *req, const char *param);
 struct ctl_volume *ctl_want_volume(struct ctl_request *req, const char *param);
 
-/* -- the store
- * --------------------------------------------------------------------------------------------------------
- */
+/* -- the store -- */
 
 #define CTL_KEY_MAX 200
 
@@ -251,9 +243,7 @@ json_t *ctl_volume_json(const struct ctl_volume *v);
 json_t *ctl_export_json(const struct ctl_export *e);
 json_t *ctl_change_json(const struct ctl_change *c);
 
-/* -- parts
- * ------------------------------------------------------------------------------------------------------------
- */
+/* -- parts -- */
 
 /* Appends an event, stores it, and pushes it to the listeners. data may be NULL. */
 void ctl_event(struct ctl *ctl, const char *level, const char *type, const char *object,
@@ -287,7 +277,7 @@ struct switch_path_params {
 	struct ctl_interface *to;
 	bool take_network_id;
 	uint64_t deadline_ns;
-	const char *kind; /* "switch-path", "failback", "evacuate", "balance" */
+	const char *kind; /* "switch-path", "evacuate", "balance" */
 };
 /* Starts a change. -EBUSY while another one runs on the volume. ended: when it is over (may be
  * NULL). */
@@ -305,8 +295,6 @@ void ctl_lu_end(struct ctl_lu *lu, void (*ended)(void *ctx), void *ctx);
 void ctl_volume_end(struct ctl_volume *v, void (*ended)(void *ctx), void *ctx);
 void ctl_export_end(struct ctl_export *e, void (*ended)(void *ctx), void *ctx);
 
-void ctl_trouble_start(struct ctl *ctl);
-void ctl_trouble_stop(struct ctl *ctl);
 /* Moves every volume off an interface that shows signs of failing, if its policy says so. */
 void ctl_trouble_degraded(struct ctl *ctl, struct ctl_interface *i, const char *text);
 

@@ -10,9 +10,7 @@
 #include "base/log.h"
 #include "ctl/ctl_private.h"
 
-/* -- listeners
- * -----------------------------------------------------------------------------------------------------
- */
+/* -- listeners -- */
 
 static void listener_closed(void *ctx)
 {
@@ -192,9 +190,7 @@ int ctl_export_load(struct ctl *ctl, const json_t *record, struct error *err)
 	return 0;
 }
 
-/* -- operations
- * ----------------------------------------------------------------------------------------------------
- */
+/* -- operations -- */
 
 static void failed_after_end(void *ctx)
 {

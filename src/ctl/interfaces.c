@@ -179,9 +179,7 @@ struct ctl_interface *ctl_implicit_interface(
 	return i;
 }
 
-/* -- operations
- * ----------------------------------------------------------------------------------------------------
- */
+/* -- operations -- */
 
 static bool network_id_taken(struct ctl *ctl, const struct ctl_interface *but, const char *id)
 {

@@ -50,11 +50,61 @@ json_t *ctl_lu_json(const struct ctl_lu *lu)
 	return result;
 }
 
+/* What clients were promised must hold after a restart too, before any path is up. */
+static json_t *limits_record(const struct io_limits *l)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:b, s:b, s:b}",
+	    "block_size", (json_int_t)l->block_size, "preferred_size",
+	    (json_int_t)l->preferred_size, "max_transfer", (json_int_t)l->max_transfer, "max_iov",
+	    (json_int_t)l->max_iov, "memory_alignment", (json_int_t)l->memory_alignment,
+	    "discard_granularity", (json_int_t)l->discard_granularity, "write_zeroes",
+	    l->write_zeroes, "fua", l->fua, "flush", l->flush, "read_only", l->read_only,
+	    "block_status", l->block_status, "coherent", l->coherent);
+}
+
+static bool power_of_two(json_int_t v, json_int_t min, json_int_t max)
+{
+	return v >= min && v <= max && (v & (v - 1)) == 0;
+}
+
+static int limits_parse(const json_t *record, struct io_limits *ret_limits)
+{
+	const json_t *j = json_object_get(record, "limits");
+	json_int_t n[6];
+	int b[6];
+
+	if (json_unpack((json_t *)j, "{s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:b, s:b, s:b}",
+		"block_size", &n[0], "preferred_size", &n[1], "max_transfer", &n[2], "max_iov",
+		&n[3], "memory_alignment", &n[4], "discard_granularity", &n[5], "write_zeroes",
+		&b[0], "fua", &b[1], "flush", &b[2], "read_only", &b[3], "block_status", &b[4],
+		"coherent", &b[5]) != 0 ||
+	    !power_of_two(n[0], 512, 1 << 20) || !power_of_two(n[1], n[0], 1 << 30) ||
+	    n[2] < n[0] || n[2] > UINT32_MAX || n[3] < 1 || n[3] > UINT32_MAX ||
+	    !power_of_two(n[4], 1, 1 << 20) || n[5] < 0 || n[5] > UINT32_MAX) {
+		return -EBADMSG;
+	}
+	*ret_limits = (struct io_limits){
+	    .block_size = (uint32_t)n[0],
+	    .preferred_size = (uint32_t)n[1],
+	    .max_transfer = (uint32_t)n[2],
+	    .max_iov = (uint32_t)n[3],
+	    .memory_alignment = (uint32_t)n[4],
+	    .discard_granularity = (uint32_t)n[5],
+	    .write_zeroes = b[0] != 0,
+	    .fua = b[1] != 0,
+	    .flush = b[2] != 0,
+	    .read_only = b[3] != 0,
+	    .block_status = b[4] != 0,
+	    .coherent = b[5] != 0,
+	};
+	return 0;
+}
+
 json_t *ctl_lu_record(const struct ctl_lu *lu)
 {
-	json_t *record = json_pack("{s:s, s:s, s:s, s:I, s:s}", "name", lu->name, "uuid", lu->uuid,
-	    "kind", lu->kind, "size", (json_int_t)lu_size(lu->lu), "identity",
-	    lu_identity_text(lu->lu));
+	json_t *record = json_pack("{s:s, s:s, s:s, s:I, s:s, s:o}", "name", lu->name, "uuid",
+	    lu->uuid, "kind", lu->kind, "size", (json_int_t)lu_size(lu->lu), "identity",
+	    lu_identity_text(lu->lu), "limits", limits_record(lu_limits(lu->lu)));
 
 	if (record != NULL && lu->inner != NULL) {
 		json_object_set_new(record, "inner", json_string(lu->inner->name));
@@ -147,22 +197,23 @@ int ctl_lu_load(struct ctl *ctl, const json_t *record, struct error *err)
 	struct lu_params params = {0};
 	const char *inner_text = json_string_value(json_object_get(record, "inner"));
 	struct ctl_lu *inner = ctl_find_lu(ctl, inner_text);
+	struct io_limits limits;
 	const char *kind;
 	json_int_t size;
 	struct ctl_lu *lu;
 
 	if (json_unpack((json_t *)record, "{s:s, s:s, s:s, s:I, s:s}", "name", &params.name, "uuid",
 		&params.uuid, "kind", &kind, "size", &size, "identity", &params.identity) != 0 ||
-	    size <= 0 || lu_driver_find(kind) == NULL || (inner_text != NULL && inner == NULL)) {
+	    size <= 0 || lu_driver_find(kind) == NULL || (inner_text != NULL && inner == NULL) ||
+	    limits_parse(record, &limits) != 0) {
 		return ctl_record_bad("LU", record, err);
 	}
 	params.size = (uint64_t)size;
+	params.limits = &limits;
 	return lu_make(ctl, &params, kind, inner, &lu, err);
 }
 
-/* -- add
- * -----------------------------------------------------------------------------------------------------------
- */
+/* -- add -- */
 
 static void failed(void *ctx)
 {
@@ -303,9 +354,7 @@ void ctl_op_LU_ADD(struct ctl_request *req)
 	lu_path_wait_up(p->path, LU_UP_TIMEOUT_NS, first_path_up, req);
 }
 
-/* -- remove
- * --------------------------------------------------------------------------------------------------------
- */
+/* -- remove -- */
 
 static void lu_ended(void *ctx)
 {
@@ -375,9 +424,7 @@ void ctl_op_LU_REMOVE(struct ctl_request *req)
 	ctl_txn_send(req->ctl, &t, lu_removed, req);
 }
 
-/* -- check
- * ---------------------------------------------------------------------------------------------------------
- */
+/* -- check -- */
 
 struct lu_check {
 	struct ctl_request *req;
@@ -441,9 +488,7 @@ void ctl_op_LU_CHECK(struct ctl_request *req)
 	check_put(c);
 }
 
-/* -- the rest
- * ------------------------------------------------------------------------------------------------------
- */
+/* -- the rest -- */
 
 void ctl_op_LU_FAULT(struct ctl_request *req)
 {

@@ -101,9 +101,7 @@ int ctl_path_load(struct ctl *ctl, const json_t *record, struct error *err)
 	return ctl_path_make(lu, via, address, &p, err);
 }
 
-/* -- operations
- * ----------------------------------------------------------------------------------------------------
- */
+/* -- operations -- */
 
 struct ctl_interface *ctl_want_via(struct ctl_request *req, const struct lu_driver *driver)
 {

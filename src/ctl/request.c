@@ -69,9 +69,7 @@ void ctl_refuse(struct ctl_request *req, int code, const char *hint, const char 
 	ctl_fail(req, &err);
 }
 
-/* -- parameters
- * ----------------------------------------------------------------------------------------------------
- */
+/* -- parameters -- */
 
 const char *ctl_param(const struct ctl_request *req, const char *name)
 {
@@ -92,9 +90,7 @@ bool ctl_param_bool(const struct ctl_request *req, const char *name, bool fallba
 	return json_is_boolean(v) ? json_is_true(v) : fallback;
 }
 
-/* -- objects
- * -------------------------------------------------------------------------------------------------------
- */
+/* -- objects -- */
 
 struct ctl_interface *ctl_find_interface(struct ctl *ctl, const char *name)
 {

@@ -76,9 +76,7 @@ static bool path_usable(const struct ctl_path *p)
 	return s == LU_PATH_UP || s == LU_PATH_DAMPED;
 }
 
-/* -- both sides
- * ----------------------------------------------------------------------------------------------------
- */
+/* -- both sides -- */
 
 static struct face *side_face(struct ctl_change *c, bool new_side)
 {
@@ -130,9 +128,7 @@ static void drop_side(struct ctl_change *c, bool new_side)
 	c->other_face = NULL;
 }
 
-/* -- BUILD
- * ---------------------------------------------------------------------------------------------------------
- */
+/* -- BUILD -- */
 
 /* What clients were told when they connected must stay true. */
 static int check_limits(const struct io_limits *now, const struct io_limits *next, char *reason)
@@ -311,9 +307,15 @@ static void act_ask_progress(struct ctl_change *c, uint64_t token)
 	call_end(call);
 }
 
+static void take_back_ended(struct change_leg *leg)
+{
+	leg->taking_back = false;
+	change_call_ended(leg->change);
+}
+
 static void taken_back(void *ctx)
 {
-	change_call_ended(ctx);
+	take_back_ended(ctx);
 }
 
 static void act_take_back(struct ctl_change *c)
@@ -321,16 +323,30 @@ static void act_take_back(struct ctl_change *c)
 	for (size_t i = 0; i < c->nr_legs; i++) {
 		struct lu_route *r = side_route(c, &c->legs[i], false);
 
-		if (lu_route_stalled_ns(r) >= c->spec.policy.stall_ns) {
+		if (!c->legs[i].taking_back && lu_route_stalled_ns(r) >= c->spec.policy.stall_ns) {
+			c->legs[i].taking_back = true;
 			c->calls++;
-			lu_route_take_back(r, taken_back, c);
+			lu_route_take_back(r, taken_back, &c->legs[i]);
 		}
 	}
 }
 
-/* -- CHECK_QUIET
- * ---------------------------------------------------------------------------------------------------
- */
+/* The old routes carry requests again. */
+static void resume_old_routes(struct ctl_change *c)
+{
+	for (size_t i = 0; i < c->nr_legs; i++) {
+		struct lu_route *r = side_route(c, &c->legs[i], false);
+
+		if (r != NULL) {
+			lu_route_resume(r);
+		}
+		if (c->legs[i].taking_back) { /* its own word does not come any more */
+			take_back_ended(&c->legs[i]);
+		}
+	}
+}
+
+/* -- CHECK_QUIET -- */
 
 static void quiet_compared(void *ctx, const struct error *err)
 {
@@ -465,9 +481,7 @@ static void to_logged_out(void *ctx)
 	publish(call, false);
 }
 
-/* -- PUBLISH
- * -------------------------------------------------------------------------------------------------------
- */
+/* -- PUBLISH -- */
 
 static void face_published(void *ctx)
 {
@@ -503,13 +517,7 @@ static void act_publish_old(struct ctl_change *c, uint64_t token)
 {
 	struct change_call *call = call_new(c, token);
 
-	for (size_t i = 0; i < c->nr_legs; i++) {
-		struct lu_route *r = side_route(c, &c->legs[i], false);
-
-		if (r != NULL) {
-			lu_route_resume(r);
-		}
-	}
+	resume_old_routes(c);
 	if (c->id_moved) {
 		log_out(c->to, call, to_logged_out);
 	} else {
@@ -517,9 +525,7 @@ static void act_publish_old(struct ctl_change *c, uint64_t token)
 	}
 }
 
-/* -- VERIFY
- * --------------------------------------------------------------------------------------------------------
- */
+/* -- VERIFY -- */
 
 static void new_flushed(void *ctx, const struct error *err)
 {
@@ -556,9 +562,7 @@ static void act_verify(struct ctl_change *c, uint64_t token)
 	}
 }
 
-/* -- RELEASE
- * -------------------------------------------------------------------------------------------------------
- */
+/* -- RELEASE -- */
 
 static void released(void *ctx, const struct volume_hold_result *result)
 {

@@ -9,10 +9,7 @@
 
 #include "ctl/change.h"
 
-#define TROUBLE_TICK_NS (1 * NS_PER_S)
-#define STABLE_NS (5 * NS_PER_S)
-
-/* -- candidates ---------------------------------------------------------------------------------------------------- */
+/* -- candidates -- */
 
 /* Another LU whose content is said to be the same: it has the same identity, or wraps the same LU. */
 static bool same_content(const struct ctl_lu *a, const struct ctl_lu *b)
@@ -170,7 +167,7 @@ static int move(struct ctl_volume *v, struct ctl_interface *from, struct ctl_int
 	return rc;
 }
 
-/* -- a failing interface ------------------------------------------------------------------------------------------- */
+/* -- a failing interface -- */
 
 static void evacuate(struct ctl *ctl, struct ctl_interface *i)
 {
@@ -215,57 +212,7 @@ void ctl_trouble_degraded(struct ctl *ctl, struct ctl_interface *i, const char *
 	}
 }
 
-/* -- back to the preferred path ------------------------------------------------------------------------------------- */
-
-static bool stable(const struct ctl_path *p)
-{
-	return p != NULL && p->up_since_ns != 0 && lu_path_state(p->path) == LU_PATH_UP &&
-	       reactor_clock_ns() - p->up_since_ns >= STABLE_NS &&
-	       !interface_degraded(p->via->interface);
-}
-
-static void fail_back(struct ctl_volume *v)
-{
-	list_for_each (link, &v->routes) {
-		const struct ctl_route *r = list_entry(link, struct ctl_route, link);
-		struct ctl_interface *active = ctl_route_active(v->ctl, r);
-
-		if (r->via != NULL && active != NULL && active != r->via && !r->via->busy &&
-		    !active->busy && stable(ctl_find_path(r->lu, r->via))) {
-			move(v, active, r->via, "failback", NULL);
-			return;
-		}
-	}
-}
-
-static void trouble_tick(struct reactor_timer *t)
-{
-	struct ctl *ctl = container_of(t, struct ctl, trouble_timer);
-
-	list_for_each (link, &ctl->volumes) {
-		struct ctl_volume *v = list_entry(link, struct ctl_volume, link);
-
-		if (!v->busy && v->change == NULL) {
-			fail_back(v);
-		}
-	}
-	reactor_timer_arm(ctl->group->control, t, TROUBLE_TICK_NS);
-}
-
-void ctl_trouble_start(struct ctl *ctl)
-{
-	reactor_timer_init(&ctl->trouble_timer, trouble_tick);
-	reactor_timer_arm(ctl->group->control, &ctl->trouble_timer, TROUBLE_TICK_NS);
-}
-
-void ctl_trouble_stop(struct ctl *ctl)
-{
-	if (ctl->trouble_timer.fn != NULL) {
-		reactor_timer_cancel(ctl->group->control, &ctl->trouble_timer);
-	}
-}
-
-/* -- balance ------------------------------------------------------------------------------------------------------- */
+/* -- balance -- */
 
 static double load_of(const struct ctl_interface *i)
 {

@@ -132,9 +132,7 @@ int ctl_record_bad(const char *noun, const json_t *record, struct error *err)
 	    name != NULL ? name : "(nameless)");
 }
 
-/* -- texts of now
- * ----------------------------------------------------------------------------------------------------
- */
+/* -- texts of now -- */
 
 void ctl_time_text(char buf[CTL_TIME_LEN])
 {

@@ -10,9 +10,7 @@
 #include "base/units.h"
 #include "ctl/ctl_private.h"
 
-/* -- routes
- * --------------------------------------------------------------------------------------------------------
- */
+/* -- routes -- */
 
 static struct ctl_route *find_route(const struct list *routes, const struct ctl_lu *lu)
 {
@@ -325,9 +323,7 @@ int ctl_volume_load(struct ctl *ctl, const json_t *record, struct error *err)
 	return rc;
 }
 
-/* -- create
- * --------------------------------------------------------------------------------------------------------
- */
+/* -- create -- */
 
 /* Another volume's extent on the same place of an LU; NULL when there is none. */
 static const struct ctl_volume *find_overlap(struct ctl *ctl, const struct ctl_extent *e)
@@ -488,9 +484,7 @@ void ctl_op_VOLUME_CREATE(struct ctl_request *req)
 	ctl_txn_send(req->ctl, &t, created, req);
 }
 
-/* -- delete
- * --------------------------------------------------------------------------------------------------------
- */
+/* -- delete -- */
 
 static void volume_ended(void *ctx)
 {
@@ -544,9 +538,7 @@ void ctl_op_VOLUME_DELETE(struct ctl_request *req)
 	ctl_txn_send(req->ctl, &t, deleted, req);
 }
 
-/* -- the rest
- * ------------------------------------------------------------------------------------------------------
- */
+/* -- the rest -- */
 
 void ctl_op_VOLUME_LIST(struct ctl_request *req)
 {

@@ -28,7 +28,7 @@ struct daemon {
 	struct error *err; /* what daemon_run() gives back */
 };
 
-/* -- down ---------------------------------------------------------------------------------------------------------- */
+/* -- down -- */
 
 static void turned_once_more(struct reactor_msg *msg)
 {
@@ -83,7 +83,7 @@ static void signalled(struct reactor_watch *w, uint32_t revents)
 	}
 }
 
-/* -- up ------------------------------------------------------------------------------------------------------------ */
+/* -- up -- */
 
 static void say_ready(struct daemon *d)
 {

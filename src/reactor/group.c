@@ -76,9 +76,7 @@ unsigned reactor_group_step(struct reactor_group *g, unsigned wait_ms)
 	return n + reactor_step(g->control, n == 0 ? wait_ms : 0);
 }
 
-/* -- broadcast
- * -------------------------------------------------------------------------------------------------------
- */
+/* -- broadcast -- */
 
 int reactor_broadcast_init(struct reactor_broadcast *b, struct reactor_group *g)
 {

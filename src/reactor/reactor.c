@@ -62,9 +62,7 @@ void reactor_assert(const struct reactor *r)
 					  (!r->owned || pthread_equal(r->owner, pthread_self()))));
 }
 
-/* -- creation
- * ------------------------------------------------------------------------------------------------------
- */
+/* -- creation -- */
 
 static int ring_open(struct reactor *r, unsigned entries, struct error *err)
 {
@@ -153,9 +151,7 @@ void reactor_free(struct reactor *r)
 	free(r);
 }
 
-/* -- messages
- * ------------------------------------------------------------------------------------------------------
- */
+/* -- messages -- */
 
 static void wake(struct reactor *r)
 {
@@ -206,9 +202,7 @@ static unsigned run_messages(struct reactor *r)
 	return n;
 }
 
-/* -- io_uring
- * ------------------------------------------------------------------------------------------------------
- */
+/* -- io_uring -- */
 
 struct io_uring_sqe *reactor_sqe(struct reactor *r, struct reactor_op *op)
 {
@@ -302,9 +296,7 @@ void reactor_file_unregister(struct reactor *r, int slot)
 	}
 }
 
-/* -- deferred work
- * ---------------------------------------------------------------------------------------------------
- */
+/* -- deferred work -- */
 
 void reactor_deferred_init(struct reactor_deferred *d, void (*fn)(struct reactor_deferred *d))
 {
@@ -343,9 +335,7 @@ static unsigned run_deferred(struct reactor *r)
 	return n;
 }
 
-/* -- the loop
- * ------------------------------------------------------------------------------------------------------
- */
+/* -- the loop -- */
 
 static void become_owner(struct reactor *r)
 {

@@ -37,9 +37,7 @@ struct volume_stock {
 
 static void split_run(struct volume_split *s);
 
-/* -- the stock
- * -------------------------------------------------------------------------------------------------------
- */
+/* -- the stock -- */
 
 static void split_start(struct volume_channel *vc, struct io *io)
 {
@@ -91,9 +89,7 @@ static void split_put(struct volume_split *s)
 	}
 }
 
-/* -- pieces
- * --------------------------------------------------------------------------------------------------------
- */
+/* -- pieces -- */
 
 static void piece_done(struct io *io, void *ctx)
 {
@@ -150,6 +146,7 @@ static bool piece_fill(struct volume_split *s, struct io *io, struct io_target *
 
 static void submit_unmapped(struct io *io)
 {
+	io->doubt = 0; /* what was in doubt was another face's */
 	if (io->op == IO_READ) {
 		io_iov_zero(io->iov, io->iovcnt);
 		io_complete(io, 0);

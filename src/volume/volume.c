@@ -22,9 +22,7 @@ struct volume {
 
 static const struct io_target_ops volume_ops = {.kind = "volume"};
 
-/* -- life
- * ----------------------------------------------------------------------------------------------------------
- */
+/* -- life -- */
 
 static void volume_destroy(struct volume *v)
 {
@@ -141,9 +139,7 @@ uint64_t volume_held(const struct volume *v)
 	return n;
 }
 
-/* -- publish
- * -------------------------------------------------------------------------------------------------------
- */
+/* -- publish -- */
 
 struct publication {
 	struct reactor_broadcast broadcast;
@@ -189,9 +185,7 @@ int volume_publish(struct volume *v, struct face *face, void (*done)(void *ctx),
 	return 0;
 }
 
-/* -- holds
- * ---------------------------------------------------------------------------------------------------------
- */
+/* -- holds -- */
 
 struct hold_leg {
 	struct gate_leg leg;

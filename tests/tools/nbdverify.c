@@ -109,7 +109,7 @@ static void count_error(struct load *l, const char *what, const char *text)
 	complain(++l->errors, what, text);
 }
 
-/* -- connections ------------------------------------------------------------------------------ */
+/* -- connections -- */
 
 static bool connection_ended(const struct connection *c)
 {
@@ -202,7 +202,7 @@ static struct connection *usable_connection(struct load *l)
 	return NULL;
 }
 
-/* -- requests --------------------------------------------------------------------------------- */
+/* -- requests -- */
 
 /* Its connection's end may be what completed it: whether it is done or lost is seen later. */
 static int request_completed(void *user, int *error)
@@ -388,7 +388,7 @@ static void take_completions(struct load *l)
 	}
 }
 
-/* -- what comes next -------------------------------------------------------------------------- */
+/* -- what comes next -- */
 
 static enum kind pick_kind(struct load *l)
 {
@@ -497,7 +497,7 @@ static void fill_queue(struct load *l)
 	}
 }
 
-/* -- reports and commands --------------------------------------------------------------------- */
+/* -- reports and commands -- */
 
 static void print_report(struct load *l, bool final)
 {
@@ -556,7 +556,7 @@ static bool read_commands(struct load *l)
 	return true;
 }
 
-/* -- the loop --------------------------------------------------------------------------------- */
+/* -- the loop -- */
 
 static short poll_events(struct nbd_handle *nbd)
 {
@@ -633,7 +633,7 @@ static bool run_load(struct load *l)
 	return true;
 }
 
-/* -- start ------------------------------------------------------------------------------------ */
+/* -- start -- */
 
 static void connect_first(struct load *l)
 {

@@ -22,9 +22,7 @@ static struct reactor_group *new_group(unsigned nr_data, bool manual)
 	return g;
 }
 
-/* -- messages
- * ------------------------------------------------------------------------------------------------------
- */
+/* -- messages -- */
 
 struct numbered {
 	struct reactor_msg msg;
@@ -58,9 +56,7 @@ static void messages_arrive_in_order_and_never_inside_send(void **state)
 	reactor_group_free(g);
 }
 
-/* -- broadcast
- * -------------------------------------------------------------------------------------------------------
- */
+/* -- broadcast -- */
 
 static _Atomic int broadcast_runs;
 static bool broadcast_finished;
@@ -93,9 +89,7 @@ static void broadcast_ends_after_every_reactor_has_run(void **state)
 	reactor_group_free(g);
 }
 
-/* -- timers
- * --------------------------------------------------------------------------------------------------------
- */
+/* -- timers -- */
 
 struct ticking {
 	struct reactor_timer timer;
@@ -139,9 +133,7 @@ static void timers_fire_in_order_of_their_deadlines(void **state)
 	reactor_group_free(g);
 }
 
-/* -- watches
- * -------------------------------------------------------------------------------------------------------
- */
+/* -- watches -- */
 
 struct watching {
 	struct reactor_watch watch;
@@ -197,9 +189,7 @@ static void watch_is_level_triggered_pauses_and_stops(void **state)
 	reactor_group_free(g);
 }
 
-/* -- deferred work
- * ---------------------------------------------------------------------------------------------------
- */
+/* -- deferred work -- */
 
 static int deferred_runs;
 
@@ -228,9 +218,7 @@ static void deferred_work_runs_once_per_turn_however_often_it_is_asked_for(void 
 	reactor_group_free(g);
 }
 
-/* -- io_uring
- * ------------------------------------------------------------------------------------------------------
- */
+/* -- io_uring -- */
 
 struct counted_op {
 	struct reactor_op op;
@@ -262,9 +250,7 @@ static void more_operations_than_the_queue_holds_all_complete(void **state)
 	reactor_group_free(g);
 }
 
-/* -- buffers
- * -------------------------------------------------------------------------------------------------------
- */
+/* -- buffers -- */
 
 static void buffers_are_aligned_reused_and_bounded(void **state)
 {

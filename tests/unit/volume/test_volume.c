@@ -87,7 +87,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* -- requests ------------------------------------------------------------------------------------------------------ */
+/* -- requests -- */
 
 struct request {
 	struct io io;
@@ -122,7 +122,7 @@ static void run(struct world *w, struct request *r)
 	assert_int_equal(r->done, 1);
 }
 
-/* -- splitting ----------------------------------------------------------------------------------------------------- */
+/* -- splitting -- */
 
 static void request_over_an_extent_border_reaches_both_targets(void **state)
 {
@@ -230,7 +230,7 @@ static void unmapped_range_reads_as_zeros_and_refuses_writes(void **state)
 	assert_int_equal(r.status, -EIO);
 }
 
-/* -- holds --------------------------------------------------------------------------------------------------------- */
+/* -- holds -- */
 
 static bool has_drained;
 static bool has_released;
