@@ -12,7 +12,7 @@
 
 #define REACTORS_MAX 64
 #define REACTORS_DEFAULT_MAX 4
-#define POLL_US_DEFAULT 20
+#define POLL_US_DEFAULT 0 /* over sockets, polling costs more than it brings */
 
 /*   X(NAME, "long name", "argument", "help")   NULL argument: none */
 #define OPTIONS(X)                                                                                 \
@@ -23,7 +23,7 @@
 	    "where the API listens; may be repeated (default: unix:DIR/api.sock)")                 \
 	X(REACTORS, "reactors", "N", "threads that carry I/O (default: one per CPU, at most 4)")   \
 	X(POLL_US, "poll-us", "N",                                                                 \
-	    "microseconds that an idle reactor polls before it sleeps (default 20, 0 = never)")    \
+	    "microseconds that an idle reactor polls before it sleeps (default 0: never polls)")   \
 	X(IO_TIMEOUT, "io-timeout", "MS",                                                          \
 	    "milliseconds without an answer after which a session is lost (default 5000)")         \
 	X(NO_PATH_TIMEOUT, "no-path-timeout", "MS",                                                \

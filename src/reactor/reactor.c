@@ -423,8 +423,9 @@ void reactor_run(struct reactor *r)
 	while (!atomic_load_explicit(&r->stop, memory_order_relaxed)) {
 		if (turn(r) != 0) {
 			r->busy_ns = r->now_ns;
-			submit(r);
-		} else if (r->now_ns - r->busy_ns < r->poll_ns) {
+		}
+		/* Without polling one call submits and waits; what is ready already ends the wait. */
+		if (r->now_ns - r->busy_ns < r->poll_ns) {
 			submit(r);
 		} else {
 			sleep_in_kernel(r, UINT64_MAX);
