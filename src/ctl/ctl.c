@@ -28,6 +28,7 @@ static void path_state(
 	struct ctl_path *p = find_ctl_path(ctl, path);
 	enum lu_path_state state = lu_path_state(path);
 	bool up = state == LU_PATH_UP;
+	char name[CTL_PATH_NAME_MAX];
 	char type[32];
 
 	if (p == NULL) {
@@ -38,8 +39,8 @@ static void path_state(
 	}
 	snprintf(type, sizeof(type), "path.%s",
 	    state == LU_PATH_CONNECTING ? "down" : lu_path_state_name(state));
-	ctl_event(ctl, up ? "info" : "warn", type, p->lu->name, NULL, "LU %s through %s: %s",
-	    p->lu->name, p->via->name, text);
+	ctl_event(ctl, up ? "info" : "warn", type, ctl_path_name(name, p), NULL,
+	    "LU %s through %s: %s", p->lu->name, p->via->name, text);
 }
 
 static void degraded(void *ctx, struct interface *interface, const char *text)

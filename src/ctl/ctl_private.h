@@ -19,6 +19,7 @@
 #include "volume/volume.h"
 
 #define CTL_NAME_MAX 65
+#define CTL_PATH_NAME_MAX (2 * CTL_NAME_MAX)
 #define CTL_UUID_LEN 37
 #define CTL_TIME_LEN 32
 
@@ -238,6 +239,8 @@ int ctl_record_bad(const char *noun, const json_t *record, struct error *err);
 json_t *ctl_stats_json(const struct lu_stats *s);
 json_t *ctl_interface_json(const struct ctl_interface *i);
 json_t *ctl_path_json(const struct ctl_path *p);
+/* "LU/INTERFACE", as events name it. buf: CTL_PATH_NAME_MAX. */
+const char *ctl_path_name(char *buf, const struct ctl_path *p);
 json_t *ctl_lu_json(const struct ctl_lu *lu);
 json_t *ctl_volume_json(const struct ctl_volume *v);
 json_t *ctl_export_json(const struct ctl_export *e);

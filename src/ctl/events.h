@@ -15,7 +15,8 @@
 
 /*
  * JSON of an event: {"seq": 12, "time": "2026-01-31T12:00:00.123Z", "type": "path.up", "level":
- * "info|warn|error", "object": "path/a/if1", "message": "...", "data": {...}}
+ * "info|warn|error", "object": "a/if1", "message": "...", "data": {...}}
+ * object: the name of what it is about; of a path LU/INTERFACE, of a change its volume.
  */
 struct events_listener {
 	struct list link;

@@ -28,12 +28,17 @@ json_t *ctl_path_record(const struct ctl_path *p)
 	    (json_t *)lu_path_address(p->path));
 }
 
+const char *ctl_path_name(char *buf, const struct ctl_path *p)
+{
+	snprintf(buf, CTL_PATH_NAME_MAX, "%s/%s", p->lu->name, p->via->name);
+	return buf;
+}
+
 const char *ctl_path_key(char *buf, const struct ctl_path *p)
 {
-	char name[2 * CTL_NAME_MAX];
+	char name[CTL_PATH_NAME_MAX];
 
-	snprintf(name, sizeof(name), "%s/%s", p->lu->name, p->via->name);
-	return ctl_key(buf, "paths", name);
+	return ctl_key(buf, "paths", ctl_path_name(name, p));
 }
 
 int ctl_path_make(struct ctl_lu *lu, struct ctl_interface *via, const json_t *address,
@@ -170,6 +175,7 @@ static void path_stored(void *ctx, bool succeeded, uint64_t revision, const stru
 {
 	struct ctl_request *req = ctx;
 	struct ctl_path *p = req->object;
+	char name[CTL_PATH_NAME_MAX];
 	struct error err;
 
 	p->lu->busy = false;
@@ -178,7 +184,7 @@ static void path_stored(void *ctx, bool succeeded, uint64_t revision, const stru
 		give_up(req, p, &err);
 		return;
 	}
-	ctl_event(req->ctl, "info", "path.added", p->lu->name, NULL,
+	ctl_event(req->ctl, "info", "path.added", ctl_path_name(name, p), NULL,
 	    "LU %s is reachable through interface %s", p->lu->name, p->via->name);
 	ctl_reply(req, ctl_path_json(p));
 }
@@ -258,6 +264,7 @@ static void path_removed(
 {
 	struct ctl_request *req = ctx;
 	struct ctl_path *p = req->object;
+	char name[CTL_PATH_NAME_MAX];
 	struct error err;
 
 	p->lu->busy = false;
@@ -266,7 +273,7 @@ static void path_removed(
 		ctl_fail(req, &err);
 		return;
 	}
-	ctl_event(req->ctl, "info", "path.removed", p->lu->name, NULL,
+	ctl_event(req->ctl, "info", "path.removed", ctl_path_name(name, p), NULL,
 	    "the path of LU %s through interface %s was removed", p->lu->name, p->via->name);
 	ctl_path_end(p, path_gone, req);
 }
@@ -316,6 +323,7 @@ void ctl_op_PATH_REMOVE(struct ctl_request *req)
 void ctl_op_PATH_CONFIRM_DEAD(struct ctl_request *req)
 {
 	struct ctl_path *p = want_path(req);
+	char name[CTL_PATH_NAME_MAX];
 
 	if (p == NULL) {
 		return;
@@ -325,7 +333,7 @@ void ctl_op_PATH_CONFIRM_DEAD(struct ctl_request *req)
 		    "the path of LU %s through interface %s is up", p->lu->name, p->via->name);
 		return;
 	}
-	ctl_event(req->ctl, "warn", "path.confirmed-dead", p->lu->name, NULL,
+	ctl_event(req->ctl, "warn", "path.confirmed-dead", ctl_path_name(name, p), NULL,
 	    "the operator confirmed that what LU %s had through interface %s is dead: %u old "
 	    "sessions "
 	    "were let go",
