@@ -125,6 +125,31 @@ def memory_lines(memory):
     yield f"  idle, for comparison           {others}"
 
 
+def figure(result, name, key):
+    figures = result["servers"].get(name)
+    if figures is None:
+        return "-"
+    mark = " (page cache)" if name in result["not_compared"] else ""
+    return f"{figures[key] / 1e3:.0f}{mark}"
+
+
+def markdown(document):
+    """The table of docs/performance.md."""
+    names = document["servers"]
+    columns = ["load", *names, "ratio per CPU-second", "aim", "ratio per second", "others"]
+    lines = [f"{document['machine']}. Thousands of requests per second of server processor time:", ""]
+    lines += ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    for result in document["results"]:
+        ratio = result["ratios"] or {}
+        cells = [f"{result['backing']}, {result['workload']}"]
+        cells += [figure(result, name, "per_cpu_second") for name in names]
+        cells += [f"{ratio[k]['ratio']:.2f}" if ratio else "-" for k in ("per_cpu_second", "per_second")]
+        cells.insert(-1, f"{result['aim_per_cpu_second']:g}")
+        cells.append(f"{max(f['others'] for f in result['servers'].values()) * 100:.0f} %")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def text(document):
     """The whole account."""
     lines = [

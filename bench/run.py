@@ -296,8 +296,11 @@ def parse_arguments():
     parser.add_argument("--build", default="build", help="the build directory (build)")
     parser.add_argument("--quick", action="store_true", help="a sample of one to two minutes")
     parser.add_argument("--full", action="store_true", help="with an hour of load for the growth of memory")
+    parser.add_argument("--seconds", type=float, metavar="S", help="how long each load runs (2; quick: 0.4)")
+    parser.add_argument("--repetitions", type=int, metavar="N", help="how often, of which the median counts (3; quick: 1)")
     parser.add_argument("--out", metavar="FILE", help="keep everything that was measured, as JSON")
     parser.add_argument("--json", action="store_true", help="print the JSON instead of the table")
+    parser.add_argument("--markdown", action="store_true", help="print the table of docs/performance.md instead")
     parser.add_argument("--dir", default=tempfile.gettempdir(), help="where the file of the disk lies (%(default)s)")
     parser.add_argument("--servers", default="sluice,qemu,nbdkit", help="which, of sluice, qemu and nbdkit")
     parser.add_argument("--backings", default="null,tmpfs,disk", help="which, of null, tmpfs and disk")
@@ -313,7 +316,9 @@ def parse_arguments():
         setattr(options, name, chosen)
     if max(options.server_cpu, options.load_cpu) >= (os.cpu_count() or 1):
         parser.error("two processors are needed: one for the servers, one for the load")
-    options.repetitions, options.seconds, options.warmup = (1, 0.4, 0.1) if options.quick else (3, 2.0, 0.3)
+    options.repetitions = options.repetitions or (1 if options.quick else 3)
+    options.seconds = options.seconds or (0.4 if options.quick else 2.0)
+    options.warmup = 0.1 if options.quick else 0.3
     options.load_seconds = 5 if options.quick else 60
     if options.full:
         options.load_seconds = 3600
@@ -335,7 +340,10 @@ def main():
     if options.out:
         with open(options.out, "w", encoding="utf-8") as out:
             json.dump(document, out, indent=1)
-    print(json.dumps(document, indent=1) if options.json else report.text(document))
+    if options.json:
+        print(json.dumps(document, indent=1))
+    else:
+        print(report.markdown(document) if options.markdown else report.text(document))
     return 0
 
 
