@@ -22,8 +22,9 @@ from servers import EXPORT, BenchError, Nbdkit, Qemu, Server, Sluice, child_setu
 
 MIB = 1 << 20
 LOAD_GROWTH_SAMPLES = 50
-# More than the events that a daemon keeps: from then on an older one goes for each that comes
-RECONNECTS_BEFORE = 5000
+# More than the events that a daemon keeps: from then on an older one goes for each that comes; and as many as one burst,
+# whose events wait to be written: the heap keeps the size of the largest burst
+RECONNECTS_BEFORE = 10000
 
 
 @dataclasses.dataclass
