@@ -2,16 +2,16 @@
  * libsluice: the C client of Sluice's REST API.
  *
  * Conventions. A function that can fail returns 0 or a negative errno, and fills `error` (which may
- * be NULL) with words for people; its outputs are untouched on failure. Sizes and offsets are bytes,
- * times microseconds unless a name says otherwise. Strings that are given are only read during the
- * call. Lists are released with sluice_free(), JSON texts too.
+ * be NULL) with words for people; its outputs are untouched on failure. Sizes and offsets are
+ * bytes, times microseconds unless a name says otherwise. Strings that are given are only read
+ * during the call. Lists are released with sluice_free(), JSON texts too.
  *
  * Threads: a connection is used by one thread at a time; different connections are independent.
  * Calls block until the daemon has answered, at most sluice_set_timeout().
  *
- * Common errors, beside those that a function names: -EINVAL (the daemon does not like an argument),
- * -ENOENT (no such object), -EEXIST, -EBUSY (in use), -ECONNREFUSED (no daemon), -ETIMEDOUT, -ENOMEM,
- * -EPROTO (what answered is not sluiced).
+ * Common errors, beside those that a function names: -EINVAL (the daemon does not like an
+ * argument), -ENOENT (no such object), -EEXIST, -EBUSY (in use), -ECONNREFUSED (no daemon),
+ * -ETIMEDOUT, -ENOMEM, -EPROTO (what answered is not sluiced).
  */
 #ifndef SLUICE_H
 #define SLUICE_H
@@ -31,8 +31,8 @@ extern "C" {
 struct sluice_connection;
 
 struct sluice_error {
-	int code;	  /* negative errno */
-	int status;	  /* of HTTP; 0: it did not get that far */
+	int code;   /* negative errno */
+	int status; /* of HTTP; 0: it did not get that far */
 	char message[SLUICE_TEXT_SIZE];
 	char hint[SLUICE_TEXT_SIZE]; /* what to do about it; may be empty */
 };
@@ -143,7 +143,8 @@ int sluice_volume_list(struct sluice_connection *connection, struct sluice_volum
     size_t *count, struct sluice_error *error);
 int sluice_volume_get(struct sluice_connection *connection, const char *name,
     struct sluice_volume *volume, struct sluice_error *error);
-/* size 0: the rest of the first LU. via: NULL for the best path. -ENOSPC when the LUs are too small. */
+/* size 0: the rest of the first LU. via: NULL for the best path. -ENOSPC when the LUs are too
+ * small. */
 int sluice_volume_create(struct sluice_connection *connection, const char *name, uint64_t size,
     const struct sluice_place *on, size_t nr_on, const char *via, struct sluice_error *error);
 /* Its LUs keep their data. -EBUSY while it is exported. */
@@ -169,9 +170,9 @@ struct sluice_change {
 };
 
 struct sluice_switch_options {
-	bool take_network_id;	/* move the interface's network ID along */
-	bool no_wait;		/* return when it has begun */
-	unsigned deadline_ms;	/* longest hold; 0: the default, 2000 */
+	bool take_network_id; /* move the interface's network ID along */
+	bool no_wait;	      /* return when it has begun */
+	unsigned deadline_ms; /* longest hold; 0: the default, 2000 */
 };
 
 /*
@@ -234,9 +235,10 @@ struct sluice_event {
 /*
  * Calls event() for each event after `since` (SLUICE_NEW_EVENTS: only new ones), of one type (NULL:
  * all; "path" includes "path.up"), until it returns something else than 0, which is returned then.
- * opened(), which may be NULL, is called once when the daemon listens for us: what happens from then
- * on is seen. What event points to lives until event() returns; the connection must not be used in
- * it. -ECONNRESET when the daemon goes away: call again with the last seq to go on without a gap.
+ * opened(), which may be NULL, is called once when the daemon listens for us: what happens from
+ * then on is seen. What event points to lives until event() returns; the connection must not be
+ * used in it. -ECONNRESET when the daemon goes away: call again with the last seq to go on without
+ * a gap.
  */
 int sluice_watch(struct sluice_connection *connection, uint64_t since, const char *type,
     int (*event)(void *context, const struct sluice_event *event), void (*opened)(void *context),
