@@ -337,7 +337,9 @@ static int fault_check(const json_t *address, struct error *err)
 	}
 	json_object_foreach((json_t *)address, key, value)
 	{
-		if (strcmp(key, "rules") != 0) {
+		/* The LU that is wrapped: found by whoever opens the path (params->inner). */
+		if (strcmp(key, "rules") != 0 &&
+		    (strcmp(key, "lu") != 0 || !json_is_string(value))) {
 			return error_set(err, -EINVAL, "a fault path has no member '%s'", key);
 		}
 	}
@@ -350,8 +352,10 @@ static int fault_check(const json_t *address, struct error *err)
 
 static void fault_describe(const json_t *address, char *buf, size_t len)
 {
-	snprintf(buf, len, "fault injection, %zu rules at the start",
-	    json_array_size(json_object_get(address, "rules")));
+	const char *lu = json_string_value(json_object_get(address, "lu"));
+
+	snprintf(buf, len, "faults%s%s, %zu rules at the start", lu != NULL ? " over LU " : "",
+	    lu != NULL ? lu : "", json_array_size(json_object_get(address, "rules")));
 }
 
 static const struct io_target_ops fault_ops = {.kind = "fault"};
