@@ -495,6 +495,7 @@ static int fault_control(struct lu_session *s, const json_t *command, struct err
 
 const struct lu_driver lu_driver_fault = {
     .kind = "fault",
+    .flags = LU_DRIVER_LOCAL,
     .check = fault_check,
     .describe = fault_describe,
     .open = fault_open,
