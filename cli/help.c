@@ -11,7 +11,7 @@ static void print_item(const char *name, const char *metavar, const char *help, 
 
 	snprintf(text, sizeof(text), "%s%s%s", name, metavar != NULL ? " " : "",
 	    metavar != NULL ? metavar : "");
-	if (strlen(text) >= WIDTH) {
+	if (strlen(text) + 2 > WIDTH) {
 		printf("  %s\n  %-*s%s%s\n", text, WIDTH, "", help, note);
 	} else {
 		printf("  %-*s%s%s\n", WIDTH, text, help, note);
