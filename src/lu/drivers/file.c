@@ -268,27 +268,59 @@ static struct iovec next_piece(struct file_request *req)
 	return (struct iovec){(char *)io->iov[i].iov_base + skip, io->iov[i].iov_len - skip};
 }
 
+static void transfer_done(struct file_request *req, int res);
+
+/*
+ * A file in memory has no asynchronous way: io_uring would give each request to a kernel thread, which costs several times
+ * the copy. So the copy is made here.
+ */
+static void copy_transfer(struct file_request *req)
+{
+	struct io *io = io_of(req);
+	int fd = session_of(req->link)->backing.fd;
+	off_t at = (off_t)(io->offset + req->done);
+	struct iovec piece = {0};
+	ssize_t n;
+
+	if (req->done > 0 || io->iovcnt == 1) {
+		piece = next_piece(req);
+		n = io->op == IO_WRITE ? pwrite(fd, piece.iov_base, piece.iov_len, at)
+				       : pread(fd, piece.iov_base, piece.iov_len, at);
+	} else {
+		n = io->op == IO_WRITE ? pwritev(fd, io->iov, (int)io->iovcnt, at)
+				       : preadv(fd, io->iov, (int)io->iovcnt, at);
+	}
+	transfer_done(req, n < 0 ? -errno : (int)n);
+}
+
 /* The whole vector at first; after a short transfer piece by piece. */
 static void submit_transfer(struct file_request *req)
 {
 	struct io *io = io_of(req);
-	int fd = session_of(req->link)->backing.fd;
-	struct io_uring_sqe *sqe = request_sqe(req, STEP_TRANSFER);
+	const struct file_backing *b = &session_of(req->link)->backing;
 	bool write = io->op == IO_WRITE;
 	bool whole = req->bounce == NULL && req->done == 0 && io->iovcnt > 1;
 	uint64_t at = io->offset + req->done;
+	struct io_uring_sqe *sqe;
 	struct iovec piece;
 
+	if (b->in_memory) {
+		copy_transfer(req);
+		return;
+	}
+	sqe = request_sqe(req, STEP_TRANSFER);
+
 	if (whole && write) {
-		io_uring_prep_writev(sqe, fd, io->iov, io->iovcnt, at);
+		io_uring_prep_writev(sqe, b->fd, io->iov, io->iovcnt, at);
 	} else if (whole) {
-		io_uring_prep_readv(sqe, fd, io->iov, io->iovcnt, at);
+		io_uring_prep_readv(sqe, b->fd, io->iov, io->iovcnt, at);
 	} else {
 		piece = next_piece(req);
 		if (write) {
-			io_uring_prep_write(sqe, fd, piece.iov_base, (unsigned)piece.iov_len, at);
+			io_uring_prep_write(
+			    sqe, b->fd, piece.iov_base, (unsigned)piece.iov_len, at);
 		} else {
-			io_uring_prep_read(sqe, fd, piece.iov_base, (unsigned)piece.iov_len, at);
+			io_uring_prep_read(sqe, b->fd, piece.iov_base, (unsigned)piece.iov_len, at);
 		}
 	}
 	if (write && (io->flags & IO_FUA)) {

@@ -5,12 +5,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define SECTOR 512u
@@ -157,14 +159,26 @@ static int leave_direct(struct file_backing *b)
 	return 0;
 }
 
+static bool is_in_memory(int fd, const struct stat *st)
+{
+	struct statfs fs;
+
+	return S_ISREG(st->st_mode) && fstatfs(fd, &fs) == 0 &&
+	       (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
 static int find_alignment(struct file_backing *b, const struct stat *st)
 {
 	struct statx stx = {0};
 
 	b->block_size = SECTOR;
 	b->memory_alignment = 1;
+	b->in_memory = is_in_memory(b->fd, st);
 	if (!b->direct) {
 		return 0;
+	}
+	if (b->in_memory) {
+		return leave_direct(b);
 	}
 #ifdef STATX_DIOALIGN
 	if (statx(b->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&

@@ -20,6 +20,7 @@ struct file_backing_params {
 struct file_backing {
 	int fd;			      /* -1 = not open */
 	bool direct;		      /* O_DIRECT; else the page cache is in between */
+	bool in_memory;		      /* tmpfs: a transfer is a copy, there is nothing to wait for */
 	uint64_t size;		      /* bytes, rounded down to the block size */
 	uint32_t block_size;	      /* bytes: of offsets and lengths */
 	uint32_t memory_alignment;    /* bytes */
