@@ -18,13 +18,13 @@ struct file_backing_params {
 };
 
 struct file_backing {
-	int fd;			      /* -1 = not open */
-	bool direct;		      /* O_DIRECT; else the page cache is in between */
-	bool in_memory;		      /* tmpfs: a transfer is a copy, there is nothing to wait for */
-	uint64_t size;		      /* bytes, rounded down to the block size */
-	uint32_t block_size;	      /* bytes: of offsets and lengths */
-	uint32_t memory_alignment;    /* bytes */
-	uint32_t preferred_size;      /* bytes */
+	int fd;			   /* -1 = not open */
+	bool direct;		   /* O_DIRECT; else the page cache is in between */
+	bool in_memory;		   /* tmpfs: a transfer is a copy, there is nothing to wait for */
+	uint64_t size;		   /* bytes, rounded down to the block size */
+	uint32_t block_size;	   /* bytes: of offsets and lengths */
+	uint32_t memory_alignment; /* bytes */
+	uint32_t preferred_size;   /* bytes */
 	uint32_t discard_granularity; /* bytes, 0 = none */
 	char identity[128];	      /* "file:DEV:INODE", "device:WWN", "device:MAJOR:MINOR" */
 	struct file_lock *lock;
