@@ -91,7 +91,8 @@ static const struct state_info states[COORDINATOR_STATE_COUNT] = {
 	.asks_nodes = true,
 	.message = CHANGE_MSG_RETURN},
     [COORDINATOR_ABORTING] = {.name = "aborting",
-	.successors = TO(ABORTED) | TO(SWITCHING) | TO(RESUMING) | TO(RETURNING) | TO(SUPERSEDED),
+	.successors = TO(ABORTED) | TO(SWITCHING) | TO(CLAIMING) | TO(RESUMING) | TO(RETURNING) |
+		      TO(SUPERSEDED),
 	.asks_nodes = true,
 	.message = CHANGE_MSG_ABORT,
 	.asks_store = true,
@@ -548,7 +549,7 @@ static void follow_record(struct step *s)
 	switch (c->record) {
 	case CHANGE_RECORD_COMMITTED:
 		c->reason[0] = '\0'; /* of the abort that came too late */
-		go(s, COORDINATOR_SWITCHING);
+		go(s, c->record_epoch == term(c) ? COORDINATOR_SWITCHING : COORDINATOR_CLAIMING);
 		break;
 	case CHANGE_RECORD_DONE:
 		if (c->state == COORDINATOR_FINISHING) {
@@ -632,9 +633,31 @@ static void transaction_done(struct step *s)
 	}
 }
 
+static uint64_t epoch_above(uint64_t epoch)
+{
+	return (epoch | (COORDINATOR_FIRST_EPOCH - 1)) + 1;
+}
+
+/*
+ * Another coordinator may have claimed the same epoch from the same record, so that only a claim
+ * that was answered is ours; after one without an answer a higher epoch is claimed.
+ */
 static bool owned_by_another(const struct coordinator *c)
 {
-	return c->record == CHANGE_RECORD_COMMITTED && c->record_epoch > term(c);
+	if (c->record != CHANGE_RECORD_COMMITTED) {
+		return false;
+	}
+	if (c->state == COORDINATOR_CLAIMING) {
+		return !c->in_doubt && c->record_epoch >= term(c);
+	}
+	return c->record_epoch > term(c) ||
+	       (c->record_epoch != term(c) && c->state != COORDINATOR_ABORTING);
+}
+
+static void claim_above(struct step *s)
+{
+	s->c->epoch = epoch_above(MAX(s->c->record_epoch, s->c->epoch));
+	request_store(s, CHANGE_STORE_CLAIM);
 }
 
 /* The record is as it was when the transaction was asked for: once more, or not any more? */
@@ -693,9 +716,8 @@ static void record_read(struct step *s, const struct change_record *record)
 		abort_change(s, "the volume's map has changed meanwhile", "ask for it again");
 	} else if (c->state == COORDINATOR_COMMITTING && record->state == CHANGE_RECORD_COMMITTED) {
 		committed(s);
-	} else if (c->state == COORDINATOR_CLAIMING && record->state == CHANGE_RECORD_COMMITTED &&
-		   record->epoch == term(c)) {
-		transaction_done(s);
+	} else if (c->state == COORDINATOR_CLAIMING && record->state == CHANGE_RECORD_COMMITTED) {
+		claim_above(s);
 	} else if (record->state == CHANGE_RECORD_NONE || record->state == CHANGE_RECORD_PREPARED ||
 		   (record->state == CHANGE_RECORD_COMMITTED && c->state != COORDINATOR_ABORTING)) {
 		retry_transaction(s);
@@ -1072,7 +1094,7 @@ void coordinator_recover(struct coordinator *c, const struct change_spec *spec,
 	c->record_epoch = record->epoch;
 	c->record_final = change_record_state_final(record->state);
 	/* Above all attempts of those before. */
-	c->epoch = (record->epoch | (COORDINATOR_FIRST_EPOCH - 1)) + 1;
+	c->epoch = epoch_above(record->epoch);
 	switch (record->state) {
 	case CHANGE_RECORD_PREPARED:
 	case CHANGE_RECORD_NONE:
