@@ -96,6 +96,7 @@ struct participant {
 	bool published;	    /* PUBLISH_NEW was asked for since the last PUBLISH_OLD */
 	bool taken_back;    /* TAKE_BACK was asked for since the last PUBLISH_OLD */
 	bool unreachable_said;
+	bool out_said;
 	uint64_t action_token; /* the answer that is awaited; 0 = none */
 	uint64_t probe_token;  /* of ASK_PROGRESS */
 	uint64_t last_token;

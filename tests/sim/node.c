@@ -17,7 +17,7 @@ static void deliver(struct sim *sim, unsigned from, unsigned to, bool to_coordin
 	    from == to ? 20 * NS_PER_US : sim_delay(sim, 200 * NS_PER_US, 4 * NS_PER_MS);
 
 	if (from != to && sim_chance(sim, 4)) {
-		delay += prng_below(&sim->prng, 1500 * NS_PER_MS);
+		delay += prng_below(&sim->prng, 3 * NS_PER_S);
 	}
 	e = sim_schedule(sim, SIM_EV_MESSAGE, to, delay);
 	e->to_coordinator = to_coordinator;
@@ -404,6 +404,12 @@ static void on_store_answer(struct sim *sim, const struct sim_event *e)
 	}
 }
 
+static bool deadline_ignored(const struct sim *sim, const struct sim_node *n)
+{
+	return sim->plan.plant == SIM_PLANT_DEADLINE_IGNORED && n->part.state != PARTICIPANT_OUT &&
+	       participant_state_holds(n->part.state);
+}
+
 static void on_timer(struct sim *sim, const struct sim_event *e)
 {
 	struct sim_node *n = &sim->nodes[e->node];
@@ -413,8 +419,7 @@ static void on_timer(struct sim *sim, const struct sim_event *e)
 	if (e->kind == SIM_EV_COORD_TIMER && e->number == n->coord_timer) {
 		step_coordinator(sim, e->node, &cin);
 	} else if (e->kind == SIM_EV_PART_TIMER && e->number == n->part_timer &&
-		   !(sim->plan.plant == SIM_PLANT_DEADLINE_IGNORED &&
-		       participant_state_holds(n->part.state))) {
+		   !deadline_ignored(sim, n)) {
 		step_participant(sim, e->node, &pin);
 	}
 }
