@@ -361,6 +361,24 @@ static void quiet_compared(void *ctx, const struct error *err)
 	call->next(call);
 }
 
+/* Nobody else writes to the LU while this volume is held: one difference is proof. */
+static bool held_alone(const struct ctl_change *c, const struct ctl_lu *lu)
+{
+	list_for_each (link, &c->ctl->volumes) {
+		const struct ctl_volume *v = list_entry(link, struct ctl_volume, link);
+
+		if (v != c->volume && ctl_volume_route(v, lu) != NULL) {
+			return false;
+		}
+	}
+	list_for_each (link, &c->ctl->lus) {
+		if (list_entry(link, struct ctl_lu, link)->inner == lu) {
+			return false;
+		}
+	}
+	return true;
+}
+
 static void quiet_flushed(void *ctx, const struct error *err)
 {
 	struct change_call *call = ctx;
@@ -370,7 +388,7 @@ static void quiet_flushed(void *ctx, const struct error *err)
 		call->change->flush_new = true;
 	}
 	if (err == NULL && path_usable(leg->from) && path_usable(leg->to)) {
-		lu_path_compare(leg->from->path, leg->to->path, true,
+		lu_path_compare(leg->from->path, leg->to->path, held_alone(call->change, leg->lu),
 		    call->change->spec.policy.drain_ns / 4, quiet_compared, call);
 	} else {
 		call->next(call); /* nothing to compare with: it was compared when it came up */
