@@ -1,6 +1,6 @@
 /* The command line's table against the API's schema: it asks for nothing that is not there. */
+#include "../../../cli/cli.h"
 #include "api/decode.h"
-#include "cli.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
