@@ -105,7 +105,7 @@ int print_candidates(const json_t *answer)
 
 		table_add(&t, "%s", text_of(c, "interface"));
 		table_add(&t, "%s", text_of(c, "kind"));
-		table_add(&t, "%s", text_of(c, "state"));
+		table_add(&t, "%s", text_or_dash(c, "state"));
 		table_add(&t, "%s", json_is_true(json_object_get(c, "suitable")) ? "yes" : "no");
 		table_add(&t, "%s", count_of(c, "iops", buf, sizeof(buf)));
 		table_add(&t, "%s", us_of(c, "latency_us", buf, sizeof(buf)));
@@ -131,6 +131,14 @@ int judge_switch(const json_t *answer)
 									      : CLI_DONE;
 }
 
+/* Here nothing is an answer too: no request had to wait. */
+static const char *took(const json_t *change, const char *key, char *buf, size_t len)
+{
+	const char *text = us_of(change, key, buf, len);
+
+	return text[0] != '-' ? text : "0 us";
+}
+
 static int print_switch_failure(const json_t *answer)
 {
 	const char *word = state_is(answer, "aborted") ? "aborted" : "rolled back";
@@ -140,7 +148,7 @@ static int print_switch_failure(const json_t *answer)
 
 	snprintf(message, sizeof(message), "%s: %s; %s stays on %s, held %s", word,
 	    reason[0] != '\0' ? reason : "no reason was given", text_of(answer, "volume"),
-	    text_of(answer, "from"), us_of(answer, "held_us", held, sizeof(held)));
+	    text_of(answer, "from"), took(answer, "held_us", held, sizeof(held)));
 	return cli_fail(message, text_of(answer, "advice"));
 }
 
@@ -165,10 +173,10 @@ int print_switch(const json_t *answer)
 	printf("switched: %s now on %s; held %s (drain %s, commit %s, verify %s), %s requests "
 	       "waited\n",
 	    text_of(answer, "volume"), text_of(answer, "to"),
-	    us_of(answer, "held_us", held, sizeof(held)),
-	    us_of(answer, "drain_us", drain, sizeof(drain)),
-	    us_of(answer, "commit_us", commit, sizeof(commit)),
-	    us_of(answer, "verify_us", verify, sizeof(verify)),
+	    took(answer, "held_us", held, sizeof(held)),
+	    took(answer, "drain_us", drain, sizeof(drain)),
+	    took(answer, "commit_us", commit, sizeof(commit)),
+	    took(answer, "verify_us", verify, sizeof(verify)),
 	    count_of(answer, "held_requests", waited, sizeof(waited)));
 	return CLI_DONE;
 }
