@@ -93,11 +93,11 @@ def test_failover_is_an_event_and_shows(two_paths, verify, events):
     load.report()
     two_paths.servers["a"].kill()
     wait_until(lambda: two_paths.active() == "b", what="the fail-over")
-    down = events.wait(lambda e: e["object"] == "path/lu/a" and e["type"].startswith("path."))
+    down = events.wait(lambda e: e["object"] == "lu/a" and e["type"].startswith("path."))
     assert down["level"] in ("warn", "error")
     assert two_paths.cli("lu", "show", "lu")["state"] == "degraded"
     two_paths.servers["a"].start()
-    events.wait(lambda e: e["type"] == "path.up" and e["object"] == "path/lu/a", timeout=60)
+    events.wait(lambda e: e["type"] == "path.up" and e["object"] == "lu/a", timeout=60)
     two_paths.wait_up()
     load.finish()
 
