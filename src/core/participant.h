@@ -95,6 +95,7 @@ struct participant {
 	bool said_switched; /* SWITCHED was sent: it must not roll back by itself any more */
 	bool published;	    /* PUBLISH_NEW was asked for since the last PUBLISH_OLD */
 	bool taken_back;    /* TAKE_BACK was asked for since the last PUBLISH_OLD */
+	bool overdue; /* this hold has come to its deadline: what goes on asks the store at once */
 	bool unreachable_said;
 	bool out_said;
 	uint64_t action_token; /* the answer that is awaited; 0 = none */

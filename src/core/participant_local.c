@@ -235,6 +235,7 @@ void participant_switch_failed(struct participant_step *s, const char *reason)
 	}
 	change_text_copy(p->reason, reason);
 	participant_go(s, PARTICIPANT_FAILED);
+	p->ask_at_ns = p->overdue ? s->now : p->ask_at_ns;
 	participant_answer(s, CHANGE_MSG_SWITCH_FAILED);
 }
 
@@ -245,6 +246,7 @@ static void switched(struct participant_step *s)
 	p->verify_us = (s->now - p->verify_began_ns) / NS_PER_US;
 	p->reason[0] = '\0';
 	participant_go(s, PARTICIPANT_SWITCHED);
+	p->ask_at_ns = p->overdue ? s->now : p->ask_at_ns;
 	if (p->verdict == PARTICIPANT_NEW) {
 		release(s);
 	} else {
@@ -295,6 +297,7 @@ void participant_begin_hold(struct participant_step *s)
 
 	participant_go(s, PARTICIPANT_DRAINING);
 	p->verdict = PARTICIPANT_UNDECIDED;
+	p->overdue = false;
 	p->reason[0] = '\0';
 	p->ask_at_ns = s->now + change_ask_after_ns(policy);
 	p->drain_until_ns = s->now + policy->drain_ns;

@@ -25,6 +25,7 @@ void participant_ask_store(struct participant_step *s)
 	struct participant *p = s->p;
 
 	p->ask_at_ns = s->now + p->spec.policy.resend_ns;
+	p->overdue = participant_state_holds(p->state);
 	if (participant_before_switch(p->state) && !p->committed) {
 		participant_request_store(s, CHANGE_STORE_ABORT);
 	} else if (p->state == PARTICIPANT_SWITCHED) {
