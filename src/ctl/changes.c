@@ -30,17 +30,27 @@ json_t *ctl_change_json(const struct ctl_change *c)
 	co = change_runner_coordinator(c->runner);
 	node = change_runner_node(c->runner);
 	state = change_state_name(coordinator_public_state(co));
-	return json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:n, s:I, s:I, s:I, s:I, "
-			 "s:I, s:I, s:i, s:[{s:s, s:s, s:I, s:I, s:b}]}",
+	return json_pack(
+	    "{s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:s, s:s, s:n, s:I, s:I, s:I, s:I, "
+	    "s:I, s:I, s:i, s:[{s:s, s:s, s:I, s:I, s:b}]}",
 	    "id", (json_int_t)c->id, "kind", c->kind, "volume", c->volume_name, "state", state,
 	    "reason", co->reason, "from", c->from_name, "to", c->to_name, "take_network_id",
-	    c->take_network_id, "started", c->started, "finished", "held_us",
-	    (json_int_t)node->held_us, "drain_us", (json_int_t)node->drain_us, "commit_us",
-	    (json_int_t)co->commit_us, "verify_us", (json_int_t)node->verify_us, "held_requests",
-	    (json_int_t)node->held_requests, "generation", (json_int_t)c->volume->generation,
-	    "attempts", (int)co->attempt, "nodes", "node", c->ctl->options.node, "state",
-	    change_node_state_name(node->state), "drain_us", (json_int_t)node->drain_us, "held_us",
-	    (json_int_t)node->held_us, "excluded", node->state == CHANGE_NODE_EXCLUDED);
+	    c->take_network_id, "network_id", c->take_network_id ? c->network_id : "",
+	    "replaced_network_id", c->take_network_id ? c->replaced_network_id : "", "started",
+	    c->started, "finished", "held_us", (json_int_t)node->held_us, "drain_us",
+	    (json_int_t)node->drain_us, "commit_us", (json_int_t)co->commit_us, "verify_us",
+	    (json_int_t)node->verify_us, "held_requests", (json_int_t)node->held_requests,
+	    "generation", (json_int_t)c->volume->generation, "attempts", (int)co->attempt, "nodes",
+	    "node", c->ctl->options.node, "state", change_node_state_name(node->state), "drain_us",
+	    (json_int_t)node->drain_us, "held_us", (json_int_t)node->held_us, "excluded",
+	    node->state == CHANGE_NODE_EXCLUDED);
+}
+
+static void copy_member(char *buf, size_t len, const json_t *j, const char *name)
+{
+	const char *text = json_string_value(json_object_get(j, name));
+
+	snprintf(buf, len, "%s", text != NULL ? text : "");
 }
 
 static json_t *final_json(const struct ctl_change *c)
@@ -165,6 +175,18 @@ static const struct change_runner_ops runner_ops = {
 
 /* -- the beginning -- */
 
+/* Of a route without preference whose paths are all down, or not open yet when a change is recovered, nobody knows. */
+static bool leg_uses(const struct ctl_change *c, const struct ctl_route *r)
+{
+	const struct ctl_interface *now = c->own_is_new ? c->to : c->from;
+	const struct ctl_interface *active = ctl_route_active(c->ctl, r);
+
+	if (r->via == NULL && active == NULL) {
+		return ctl_find_path(r->lu, now) != NULL;
+	}
+	return r->via == now || active == now;
+}
+
 size_t change_find_legs(struct ctl_change *c)
 {
 	struct ctl_volume *v = c->volume;
@@ -177,9 +199,8 @@ size_t change_find_legs(struct ctl_change *c)
 	sluice_assert(c->legs != NULL);
 	list_for_each (link, &v->routes) {
 		struct ctl_route *r = list_entry(link, struct ctl_route, link);
-		struct ctl_interface *now = c->own_is_new ? c->to : c->from;
 
-		if (r->via == now || ctl_route_active(v->ctl, r) == now) {
+		if (leg_uses(c, r)) {
 			c->legs[c->nr_legs++] = (struct change_leg){
 			    .change = c,
 			    .lu = r->lu,
@@ -339,6 +360,8 @@ int ctl_switch_path(struct ctl_volume *v, const struct switch_path_params *param
 	c->ended_ctx = ctx;
 	snprintf(c->network_id, sizeof(c->network_id), "%s",
 	    interface_network_id(params->from->interface));
+	snprintf(c->replaced_network_id, sizeof(c->replaced_network_id), "%s",
+	    interface_network_id(params->to->interface));
 	rc = check_legs(c, err);
 	if (rc == 0) {
 		rc = make_policy(params->deadline_ns, &c->spec.policy, err);
@@ -425,10 +448,11 @@ int ctl_change_recover(
 	}
 	c = change_blank(v, id, json_string_value(json_object_get(j, "kind")), from, to);
 	c->take_network_id = json_is_true(json_object_get(j, "take_network_id"));
+	copy_member(c->network_id, sizeof(c->network_id), j, "network_id");
+	copy_member(
+	    c->replaced_network_id, sizeof(c->replaced_network_id), j, "replaced_network_id");
 	c->own_is_new = record->state == CHANGE_RECORD_COMMITTED;
 	c->id_moved = c->own_is_new && c->take_network_id;
-	snprintf(c->network_id, sizeof(c->network_id), "%s",
-	    interface_network_id((c->own_is_new ? to : from)->interface));
 	if (check_legs(c, err) != 0 || make_policy(0, &c->spec.policy, err) != 0) {
 		change_discard(c);
 		return err->code;

@@ -210,6 +210,23 @@ static void build_compared(void *ctx, const struct error *err)
 	    build_flushed, call);
 }
 
+/* A comparison that fails does not say which of the two it was: the destination alone, first. */
+static void build_probed(void *ctx, const struct error *err)
+{
+	struct change_call *call = ctx;
+	const struct change_leg *leg = &call->change->legs[call->leg - 1];
+
+	if (err != NULL) {
+		call_fail(call, "the destination cannot be read", err);
+		call->next(call);
+	} else if (path_usable(leg->from)) {
+		lu_path_compare(leg->from->path, leg->to->path, false, OLD_PATH_TIMEOUT_NS,
+		    build_compared, call);
+	} else {
+		call->next(call);
+	}
+}
+
 static void build_path_up(void *ctx, const struct error *err)
 {
 	struct change_call *call = ctx;
@@ -218,11 +235,8 @@ static void build_path_up(void *ctx, const struct error *err)
 	if (err != NULL) {
 		call_fail(call, "the destination is not usable", err);
 		call->next(call);
-	} else if (path_usable(leg->from)) {
-		lu_path_compare(leg->from->path, leg->to->path, false, OLD_PATH_TIMEOUT_NS,
-		    build_compared, call);
 	} else {
-		call->next(call);
+		lu_path_probe(leg->to->path, OLD_PATH_TIMEOUT_NS, build_probed, call);
 	}
 }
 
@@ -444,10 +458,12 @@ static void id_path_up(void *ctx, const struct error *err)
 	}
 }
 
-static void move_id(struct ctl_interface *from, struct ctl_interface *to, const char *id)
+/* Never both with the same: the giver loses it before the taker gets it. */
+static void move_id(struct ctl_interface *giver, const char *giver_gets,
+    struct ctl_interface *taker, const char *id)
 {
-	interface_set_network_id(from->interface, "");
-	interface_set_network_id(to->interface, id);
+	interface_set_network_id(giver->interface, giver_gets);
+	interface_set_network_id(taker->interface, id);
 }
 
 static void reopen(struct ctl_interface *i)
@@ -466,7 +482,7 @@ static void from_logged_out(void *ctx)
 	if (--call->parts > 0) {
 		return;
 	}
-	move_id(c->from, c->to, c->network_id);
+	move_id(c->from, "", c->to, c->network_id);
 	c->id_moved = true;
 	reopen(c->to);
 	call->parts = (unsigned)c->nr_legs;
@@ -493,7 +509,7 @@ static void to_logged_out(void *ctx)
 	if (--call->parts > 0) {
 		return;
 	}
-	move_id(c->to, c->from, c->network_id);
+	move_id(c->to, c->replaced_network_id, c->from, c->network_id);
 	c->id_moved = false;
 	reopen(c->from);
 	publish(call, false);
