@@ -62,6 +62,8 @@ static const struct cli_option path_add[] = {
     {"--via", CLI_TEXT, "IFACE", "via", true, "the interface that the path uses"},
     ADDRESS_OPTIONS,
     {"--size", CLI_SIZE, "SIZE", NULL, false, "with --file: use so much of the file"},
+    {"--wait", CLI_FLAG, NULL, "wait", false, "until it is up, else it is refused (default)"},
+    {"--no-wait", CLI_NEGATE, NULL, "wait", false, "keep it even if it cannot come up now"},
     {0},
 };
 static const struct cli_option volume_create[] = {

@@ -175,6 +175,8 @@ static const struct schema_property change[] = {
     {"from", "string", "the interface to leave"},
     {"to", "string", "the interface to use"},
     {"take_network_id", "boolean", "the network ID moves along"},
+    {"network_id", "string", "what moves along; \"\" else"},
+    {"replaced_network_id", "string", "what the destination had before; \"\" else"},
     {"held_us", "integer", "from the first request held to the release, microseconds"},
     {"drain_us", "integer", "microseconds"},
     {"commit_us", "integer", "microseconds"},

@@ -93,6 +93,8 @@ OP(PATH_ADD, "Adds a path to an LU; it is refused when it leads to other data.",
     BODY_REQUIRED("lu", NAME, "The LU that it leads to."),
     BODY_REQUIRED("via", NAME, "The interface that it uses."),
     CHOICE("kind", BODY, KINDS, false, "The driver; by default the interface's kind."), ADDRESS,
+    BODY(
+	"wait", BOOL, "Answer when the path is up, or refuse it (default); else keep it as it is."),
     END)
 OP(PATH_CONFIRM_DEAD,
     "The operator's word that the other end of the path's old sessions is gone, so that nothing "

@@ -50,7 +50,9 @@ struct ctl_change {
 	bool id_moved;
 	bool flush_new;	      /* the old path could not flush */
 	char network_id[256]; /* what moves */
-	json_t *old_record;   /* of the volume, without and with the change */
+	char replaced_network_id
+	    [256];	    /* what the destination had before, and has again after a return */
+	json_t *old_record; /* of the volume, without and with the change */
 	json_t *new_record;
 	unsigned calls; /* local actions that have not called back yet */
 	bool runner_ended;

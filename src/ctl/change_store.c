@@ -11,8 +11,13 @@
 
 #include "ctl/change.h"
 
+/* A store that does not answer is one whose answer is not known: the machines ask again. */
+#define STORE_PATIENCE_NS (1 * NS_PER_S)
+
 struct store_call {
 	struct ctl_change *change;
+	struct reactor_timer patience;
+	bool given_up; /* answered already, by the timer */
 	enum change_side side;
 	struct change_store_request request;
 	struct change_store_answer answer;
@@ -34,11 +39,22 @@ static void answer(struct store_call *call)
 {
 	struct ctl_change *c = call->change;
 
-	if (c->runner != NULL) {
+	reactor_timer_cancel(c->ctl->group->control, &call->patience);
+	if (!call->given_up) {
 		change_runner_stored(c->runner, call->side, &call->answer);
 	}
 	free(call);
 	change_call_ended(c);
+}
+
+static void give_up(struct reactor_timer *t)
+{
+	struct store_call *call = container_of(t, struct store_call, patience);
+	struct change_store_answer unknown = {
+	    .token = call->request.token, .result = CHANGE_STORE_UNKNOWN};
+
+	call->given_up = true;
+	change_runner_stored(call->change->runner, call->side, &unknown);
 }
 
 /* -- reading -- */
@@ -158,7 +174,7 @@ static void put_map(struct ctl_change *c, struct ctl_txn *t, bool new_map)
 		ctl_txn_put(t, ctl_key(key, "interfaces", c->from_name),
 		    interface_with_id(c->from, new_map ? "" : c->network_id));
 		ctl_txn_put(t, ctl_key(key, "interfaces", c->to_name),
-		    interface_with_id(c->to, new_map ? c->network_id : ""));
+		    interface_with_id(c->to, new_map ? c->network_id : c->replaced_network_id));
 	}
 }
 
@@ -214,6 +230,8 @@ void change_store(void *owner, enum change_side side, const struct change_store_
 	call->request = *request;
 	call->answer.token = request->token;
 	c->calls++;
+	reactor_timer_init(&call->patience, give_up);
+	reactor_timer_arm(c->ctl->group->control, &call->patience, STORE_PATIENCE_NS);
 	if (request->kind == CHANGE_STORE_READ) {
 		read_record(call);
 	} else {

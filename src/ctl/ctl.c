@@ -82,20 +82,19 @@ static void in_doubt(void *ctx, struct lu *lu, struct range range, const char *t
 	    "LU %s: %s", lu_name(lu), text);
 }
 
+/* Not events: a client that comes and goes in a loop would drive out those that matter. */
 static void connected(void *ctx, struct nbd_export *e, const char *peer)
 {
 	const struct ctl_export *x = nbd_export_owner(e);
 
-	ctl_event(ctx, "info", "client.connected", x->name, NULL, "%s connected to export %s", peer,
-	    x->name);
+	log_debug("%s connected to export %s", peer, x->name);
 }
 
 static void disconnected(void *ctx, struct nbd_export *e, const char *peer, const char *why)
 {
 	const struct ctl_export *x = nbd_export_owner(e);
 
-	ctl_event(ctx, "info", "client.disconnected", x->name, NULL, "%s left export %s: %s", peer,
-	    x->name, why);
+	log_debug("%s left export %s: %s", peer, x->name, why);
 }
 
 /* -- birth -- */
@@ -436,17 +435,27 @@ static void free_lists(struct ctl *ctl)
 	}
 }
 
-/* The LUs that wrap others go first. */
+static bool is_wrapped(const struct ctl *ctl, const struct ctl_lu *lu)
+{
+	list_for_each (link, &ctl->lus) {
+		if (list_entry(link, struct ctl_lu, link)->inner == lu) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The LUs that wrap others go first. A wrapper is made after what it wraps, so there is always one. */
 static struct ctl_lu *next_lu(struct ctl *ctl)
 {
 	list_for_each (link, &ctl->lus) {
 		struct ctl_lu *lu = list_entry(link, struct ctl_lu, link);
 
-		if (lu->inner != NULL) {
+		if (!is_wrapped(ctl, lu)) {
 			return lu;
 		}
 	}
-	return list_entry(ctl->lus.next, struct ctl_lu, link);
+	return NULL;
 }
 
 static void close_next(struct closing *c)

@@ -197,8 +197,13 @@ static void path_is_up(void *ctx, const struct error *err)
 	struct ctl_txn t;
 
 	if (err != NULL) {
+		struct error with_hint = *err;
+
+		if (err->code != -ESTALE && err->hint[0] == '\0') {
+			error_hint(&with_hint, "repair it, or add it as it is by --no-wait");
+		}
 		p->lu->busy = false;
-		give_up(req, p, err);
+		give_up(req, p, &with_hint);
 		return;
 	}
 	ctl_txn_init(&t);
@@ -235,7 +240,11 @@ void ctl_op_PATH_ADD(struct ctl_request *req)
 	lu->busy = true;
 	p->busy = true;
 	req->object = p;
-	lu_path_wait_up(p->path, PATH_UP_TIMEOUT_NS, path_is_up, req);
+	if (ctl_param_bool(req, "wait", true)) {
+		lu_path_wait_up(p->path, PATH_UP_TIMEOUT_NS, path_is_up, req);
+	} else {
+		path_is_up(req, NULL); /* whatever it leads to is checked before it is used */
+	}
 }
 
 static struct ctl_path *want_path(struct ctl_request *req)
