@@ -210,19 +210,65 @@ static bool has_prefix(const char *key, const char *prefix)
 	return strncmp(key, prefix, strlen(prefix)) == 0;
 }
 
+/* An object is stored under its name, by which it is changed and removed later. */
+static bool key_fits(size_t loader, const char *key, const json_t *record)
+{
+	const char *name = json_string_value(json_object_get(record, "name"));
+
+	return name == NULL || (strcmp(key + strlen(loaders[loader].prefix), name) == 0 &&
+				   name[0] != '\0' && strlen(name) < CTL_NAME_MAX);
+}
+
 static void load_record(struct loading *l, size_t loader, const char *key, json_t *record)
 {
 	struct error err = {0};
 
+	if (!key_fits(loader, key, record)) {
+		ctl_event(l->ctl, "error", "store.record", key, NULL,
+		    "%s: the record bears another name", key);
+		return;
+	}
 	if (loaders[loader].load(l->ctl, record, &err) != 0) {
 		ctl_event(l->ctl, "error", "store.record", key, NULL, "%s: %s", key, err.message);
+	}
+}
+
+static void load_wrapper(struct loading *l, size_t loader, json_t *record)
+{
+	const char *name = json_string_value(json_object_get(record, "name"));
+	char key[CTL_KEY_MAX];
+
+	load_record(l, loader, ctl_key(key, "lus", name != NULL ? name : ""), record);
+}
+
+/* A wrapper may wrap another one: each is loaded once what it wraps is there. */
+static void load_wrappers(struct loading *l, size_t loader)
+{
+	bool progress = true;
+	size_t i;
+	json_t *record;
+
+	while (progress) {
+		progress = false;
+		for (i = 0; i < json_array_size(l->wrappers); i++) {
+			record = json_array_get(l->wrappers, i);
+			if (ctl_find_lu(l->ctl,
+				json_string_value(json_object_get(record, "inner"))) != NULL) {
+				load_wrapper(l, loader, record);
+				json_array_remove(l->wrappers, i--);
+				progress = true;
+			}
+		}
+	}
+	json_array_foreach(l->wrappers, i, record)
+	{
+		load_wrapper(l, loader, record);
 	}
 }
 
 static void load_kind(
     struct loading *l, size_t loader, const struct store_item *items, size_t nr_items)
 {
-	size_t i;
 	json_t *record;
 
 	for (size_t k = 0; k < nr_items; k++) {
@@ -241,10 +287,7 @@ static void load_kind(
 	if (loaders[loader].load != ctl_lu_load) {
 		return;
 	}
-	json_array_foreach(l->wrappers, i, record)
-	{
-		load_record(l, loader, "wrapping LU", record);
-	}
+	load_wrappers(l, loader);
 }
 
 static void load_generations(struct ctl *ctl, const struct store_item *items, size_t nr_items)
@@ -375,7 +418,10 @@ void ctl_load(struct ctl *ctl, void (*loaded)(void *ctx, const struct error *err
 
 /* -- close -- */
 
-/* One thing after the other: exports, changes, volumes, LUs, each step when the one before has let go. */
+/*
+ * One thing after the other: requests and changes, exports, volumes, LUs, each step when the one
+ * before has let go; last what was asked of the store, whose answers come to ctl.
+ */
 struct closing {
 	struct ctl *ctl;
 	void (*closed)(void *ctx);
@@ -395,17 +441,46 @@ static void closed_one(void *ctx)
 	}
 }
 
-static bool change_in_progress(struct ctl *ctl)
+static bool change_in_progress(const struct ctl *ctl)
+{
+	list_for_each (link, &ctl->changes) {
+		if (list_entry(link, struct ctl_change, link)->runner != NULL) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static void nobody_waits(void *ctx)
+{
+}
+
+/* Makes short what is under way: changes that are not committed, and paths that are waited for. */
+static void cut_short(struct ctl *ctl)
 {
 	list_for_each (link, &ctl->changes) {
 		struct ctl_change *c = list_entry(link, struct ctl_change, link);
 
 		if (c->runner != NULL) {
 			change_runner_cancel(c->runner);
-			return true;
 		}
 	}
-	return false;
+	list_for_each (lu_link, &ctl->lus) {
+		struct ctl_lu *lu = list_entry(lu_link, struct ctl_lu, link);
+
+		list_for_each (link, &lu->paths) {
+			struct ctl_path *p = list_entry(link, struct ctl_path, link);
+
+			if (lu->busy && lu_path_state(p->path) == LU_PATH_CONNECTING) {
+				lu_path_suspend(p->path, nobody_waits, NULL);
+			}
+		}
+	}
+}
+
+static bool at_rest(const struct ctl *ctl)
+{
+	return ctl->nr_requests == 0 && !change_in_progress(ctl);
 }
 
 static void close_poll(struct reactor_timer *t)
@@ -458,28 +533,38 @@ static struct ctl_lu *next_lu(struct ctl *ctl)
 	return NULL;
 }
 
+static void store_answered(void *ctx, const struct store_item *items, size_t nr_items,
+    uint64_t revision, const struct error *err)
+{
+	struct closing *c = ctx;
+	struct ctl *ctl = c->ctl;
+
+	free_lists(ctl);
+	json_decref(ctl->events);
+	free((char *)ctl->options.node);
+	free(ctl);
+	c->closed(c->ctx);
+	free(c);
+}
+
 static void close_next(struct closing *c)
 {
 	struct ctl *ctl = c->ctl;
 
 	c->waiting = 1;
-	if (!list_empty(&ctl->exports)) {
+	if (!at_rest(ctl) || (list_empty(&ctl->exports) && ctl->nr_listeners_closing > 0)) {
+		reactor_timer_arm(ctl->group->control, &c->poll, 5 * NS_PER_MS);
+	} else if (!list_empty(&ctl->exports)) {
 		ctl_export_end(
 		    list_entry(ctl->exports.next, struct ctl_export, link), closed_one, c);
-	} else if (change_in_progress(ctl)) {
-		reactor_timer_arm(ctl->group->control, &c->poll, 5 * NS_PER_MS);
 	} else if (!list_empty(&ctl->volumes)) {
 		ctl_volume_end(
 		    list_entry(ctl->volumes.next, struct ctl_volume, link), closed_one, c);
 	} else if (!list_empty(&ctl->lus)) {
 		ctl_lu_end(next_lu(ctl), closed_one, c);
 	} else {
-		free_lists(ctl);
-		json_decref(ctl->events);
-		free((char *)ctl->options.node);
-		free(ctl);
-		c->closed(c->ctx);
-		free(c);
+		/* Answers come in the order of the calls: this is the last one. */
+		store_get(ctl->store, "/node/id", store_answered, c);
 	}
 }
 
@@ -491,5 +576,7 @@ void ctl_close(struct ctl *ctl, void (*closed)(void *ctx), void *ctx)
 	*c = (struct closing){.ctl = ctl, .closed = closed, .ctx = ctx};
 	reactor_timer_init(&c->poll, close_poll);
 	ctl->ready = false;
+	ctl->closing = true;
+	cut_short(ctl);
 	close_next(c);
 }

@@ -92,10 +92,10 @@ struct ctl_volume {
 
 struct ctl_listener {
 	struct list link; /* ctl.listeners */
+	struct ctl *ctl;
 	char address[256];
 	struct nbd_listener *nbd;
 	unsigned users;
-	bool closing;
 };
 
 struct ctl_client {
@@ -139,6 +139,9 @@ struct ctl {
 	char node_id[CTL_UUID_LEN];
 	char started[CTL_TIME_LEN];
 	bool ready;
+	bool closing;
+	unsigned nr_requests; /* not answered yet */
+	unsigned nr_listeners_closing;
 	bool store_failing; /* the last transaction failed: said once */
 
 	/* events.c */
@@ -149,9 +152,14 @@ struct ctl {
 
 /* -- requests -- */
 
-/* An operation in progress. Freed by ctl_reply() or ctl_fail(). */
+/*
+ * An operation in progress. Freed by ctl_reply() or ctl_fail(); when that happens inside the
+ * handler, as soon as the handler has returned: it may go on reading parameters.
+ */
 struct ctl_request {
 	struct ctl *ctl;
+	bool in_handler;
+	bool answered;
 	enum ctl_op op;
 	json_t *params;
 	ctl_done_fn done;

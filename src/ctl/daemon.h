@@ -25,6 +25,8 @@ int ctl_new(struct reactor_group *group, struct store *store, const struct ctl_o
  * there and says why; only a store that cannot be read is an error.
  */
 void ctl_load(struct ctl *ctl, void (*loaded)(void *ctx, const struct error *err), void *ctx);
-/* Closes exports (what is in flight is finished), volumes, LUs; then closed(ctx), and ctl is gone.
+/*
+ * Answers every request (changes that are not committed yet are cancelled), closes exports (what is
+ * in flight is finished), volumes, LUs; then closed(ctx), and ctl is gone.
  */
 void ctl_close(struct ctl *ctl, void (*closed)(void *ctx), void *ctx);

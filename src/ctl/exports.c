@@ -14,13 +14,17 @@
 
 static void listener_closed(void *ctx)
 {
-	free(ctx);
+	struct ctl_listener *l = ctx;
+
+	l->ctl->nr_listeners_closing--;
+	free(l);
 }
 
 static void listener_put(struct ctl_listener *l)
 {
 	if (--l->users == 0) {
 		list_remove(&l->link);
+		l->ctl->nr_listeners_closing++;
 		nbd_listener_free(l->nbd, listener_closed, l);
 	}
 }
@@ -45,6 +49,7 @@ static struct ctl_listener *listener_get(struct ctl *ctl, const char *address, s
 	}
 	/* With port 0 the address that it really has is the one to remember. */
 	snprintf(l->address, sizeof(l->address), "%s", nbd_listener_address(l->nbd));
+	l->ctl = ctl;
 	l->users = 1;
 	list_append(&ctl->listeners, &l->link);
 	return l;
@@ -235,6 +240,11 @@ void ctl_op_EXPORT_ADD(struct ctl_request *req)
 		if (client == NULL) {
 			ctl_refuse(req, -ENOENT, "add it first: sluice client add",
 			    "there is no client named %s", client_name);
+			return;
+		}
+		if (client->busy) {
+			ctl_refuse(req, -EBUSY, "wait for it to end, then try again",
+			    "client %s is being changed", client_name);
 			return;
 		}
 	}

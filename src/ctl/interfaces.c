@@ -168,6 +168,11 @@ struct ctl_interface *ctl_implicit_interface(
 			error_hint(err, "name another one by --via");
 			return NULL;
 		}
+		if (i->busy) {
+			error_set(err, -EBUSY, "interface %s is being changed", i->name);
+			error_hint(err, "wait for it to end, then try again");
+			return NULL;
+		}
 		return i;
 	}
 	if (interface_make(ctl, &params, TROUBLE_ASK, &i, err) != 0) {

@@ -204,8 +204,8 @@ int ctl_lu_load(struct ctl *ctl, const json_t *record, struct error *err)
 
 	if (json_unpack((json_t *)record, "{s:s, s:s, s:s, s:I, s:s}", "name", &params.name, "uuid",
 		&params.uuid, "kind", &kind, "size", &size, "identity", &params.identity) != 0 ||
-	    size <= 0 || lu_driver_find(kind) == NULL || (inner_text != NULL && inner == NULL) ||
-	    limits_parse(record, &limits) != 0) {
+	    size <= 0 || lu_driver_find(kind) == NULL ||
+	    (strcmp(kind, "fault") == 0) != (inner != NULL) || limits_parse(record, &limits) != 0) {
 		return ctl_record_bad("LU", record, err);
 	}
 	params.size = (uint64_t)size;
@@ -305,7 +305,11 @@ static struct ctl_lu *find_inner(struct ctl_request *req, const char *kind, bool
 	if (strcmp(kind, "fault") != 0) {
 		return NULL;
 	}
-	if (inner == NULL || inner->busy) {
+	if (inner != NULL && inner->busy) {
+		*ret_refused = true;
+		ctl_refuse(req, -EBUSY, "wait for it to end, then try again",
+		    "LU %s is being changed by another operation", name);
+	} else if (inner == NULL) {
 		*ret_refused = true;
 		ctl_refuse(req, -ENOENT, "`sluice lu list` shows what there is",
 		    "there is no LU named %s to wrap", name != NULL ? name : "(none given)");
@@ -472,7 +476,8 @@ void ctl_op_LU_CHECK(struct ctl_request *req)
 	}
 	c = calloc(1, sizeof(*c));
 	sluice_assert(c != NULL);
-	*c = (struct lu_check){.req = req, .paths = json_array(), .waiting = 1, .ok = true};
+	*c = (struct lu_check){
+	    .req = req, .paths = json_array(), .waiting = 1, .ok = !list_empty(&lu->paths)};
 	list_for_each (link, &lu->paths) {
 		struct ctl_path *p = list_entry(link, struct ctl_path, link);
 		struct lu_check_leg *leg = calloc(1, sizeof(*leg));
@@ -499,13 +504,18 @@ void ctl_op_LU_FAULT(struct ctl_request *req)
 	if (lu == NULL) {
 		return;
 	}
-	p = list_entry(lu->paths.next, struct ctl_path, link);
 	if (lu->inner == NULL) {
 		ctl_refuse(req, -EOPNOTSUPP, "wrap it: sluice lu add NAME --fault LU",
 		    "LU %s is of kind %s: faults are injected by LUs of kind fault", lu->name,
 		    lu->kind);
 		return;
 	}
+	if (list_empty(&lu->paths)) {
+		ctl_refuse(
+		    req, -ENOTCONN, "add one: sluice path add", "LU %s has no path", lu->name);
+		return;
+	}
+	p = list_entry(lu->paths.next, struct ctl_path, link);
 	if (lu_path_control(p->path, json_object_get(req->params, "rules"), &err) != 0) {
 		ctl_fail(req, &err);
 		return;

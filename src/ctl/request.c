@@ -15,6 +15,22 @@ static void (*const handlers[CTL_OP_COUNT])(struct ctl_request *req) = {
 #undef X
 };
 
+static void request_free(struct ctl_request *req)
+{
+	json_decref(req->params);
+	free(req);
+}
+
+static void request_end(struct ctl_request *req)
+{
+	sluice_assert(!req->answered);
+	req->answered = true;
+	req->ctl->nr_requests--;
+	if (!req->in_handler) {
+		request_free(req);
+	}
+}
+
 void ctl_call(struct ctl *ctl, enum ctl_op op, json_t *params_consumed, ctl_done_fn done, void *arg)
 {
 	struct ctl_request *req = calloc(1, sizeof(*req));
@@ -23,17 +39,18 @@ void ctl_call(struct ctl *ctl, enum ctl_op op, json_t *params_consumed, ctl_done
 	sluice_assert(req != NULL);
 	*req = (struct ctl_request){
 	    .ctl = ctl, .op = op, .params = params_consumed, .done = done, .arg = arg};
+	ctl->nr_requests++;
+	req->in_handler = true;
 	if (!ctl->ready && op != CTL_HEALTH) {
-		ctl_refuse(req, -EAGAIN, "try again in a moment", "the daemon is still starting");
-		return;
+		ctl_refuse(req, -EAGAIN, "try again in a moment",
+		    ctl->closing ? "the daemon is stopping" : "the daemon is still starting");
+	} else {
+		handlers[op](req);
 	}
-	handlers[op](req);
-}
-
-static void request_free(struct ctl_request *req)
-{
-	json_decref(req->params);
-	free(req);
+	req->in_handler = false;
+	if (req->answered) {
+		request_free(req);
+	}
 }
 
 void ctl_reply(struct ctl_request *req, json_t *result_consumed)
@@ -46,13 +63,13 @@ void ctl_reply(struct ctl_request *req, json_t *result_consumed)
 		return;
 	}
 	req->done(req->arg, result_consumed, NULL);
-	request_free(req);
+	request_end(req);
 }
 
 void ctl_fail(struct ctl_request *req, const struct error *err)
 {
 	req->done(req->arg, NULL, err);
-	request_free(req);
+	request_end(req);
 }
 
 void ctl_refuse(struct ctl_request *req, int code, const char *hint, const char *fmt, ...)

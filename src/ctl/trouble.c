@@ -189,7 +189,7 @@ void ctl_trouble_degraded(struct ctl *ctl, struct ctl_interface *i, const char *
 {
 	json_t *volumes = json_array();
 
-	if (i->policy == TROUBLE_OFF) {
+	if (i->policy == TROUBLE_OFF || ctl->closing) {
 		json_decref(volumes);
 		return;
 	}

@@ -325,20 +325,28 @@ int ctl_volume_load(struct ctl *ctl, const json_t *record, struct error *err)
 
 /* -- create -- */
 
-/* Another volume's extent on the same place of an LU; NULL when there is none. */
-static const struct ctl_volume *find_overlap(struct ctl *ctl, const struct ctl_extent *e)
+static bool overlaps_extent(const struct ctl_volume *v, const struct ctl_extent *e)
 {
 	struct range wanted = {e->lu_offset, e->length};
 
+	for (size_t i = 0; i < v->nr_extents; i++) {
+		struct range used = {v->extents[i].lu_offset, v->extents[i].length};
+
+		if (v->extents[i].lu == e->lu && range_overlaps(used, wanted)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Another volume's extent on the same place of an LU; NULL when there is none. */
+static const struct ctl_volume *find_overlap(struct ctl *ctl, const struct ctl_extent *e)
+{
 	list_for_each (link, &ctl->volumes) {
 		const struct ctl_volume *v = list_entry(link, struct ctl_volume, link);
 
-		for (size_t i = 0; i < v->nr_extents; i++) {
-			struct range used = {v->extents[i].lu_offset, v->extents[i].length};
-
-			if (v->extents[i].lu == e->lu && range_overlaps(used, wanted)) {
-				return v;
-			}
+		if (overlaps_extent(v, e)) {
+			return v;
 		}
 	}
 	return NULL;
@@ -354,9 +362,13 @@ static int place_extent(struct ctl_volume *v, const json_t *on, uint64_t wanted,
 	int rc;
 
 	e->lu = ctl_find_lu(v->ctl, name);
-	if (e->lu == NULL || e->lu->busy) {
+	if (e->lu == NULL) {
 		error_set(err, -ENOENT, "there is no LU named %s", name != NULL ? name : "");
 		return error_hint(err, "`sluice lu list` shows what there is");
+	}
+	if (e->lu->busy) {
+		error_set(err, -EBUSY, "LU %s is being changed by another operation", name);
+		return error_hint(err, "wait for it to end, then try again");
 	}
 	if (offset >= lu_size(e->lu->lu)) {
 		return error_set(err, -EINVAL,
@@ -366,6 +378,9 @@ static int place_extent(struct ctl_volume *v, const json_t *on, uint64_t wanted,
 	e->offset = v->size;
 	e->lu_offset = offset;
 	e->length = MIN(lu_size(e->lu->lu) - offset, wanted);
+	if (overlaps_extent(v, e)) {
+		return error_set(err, -EBUSY, "the volume would use one part of LU %s twice", name);
+	}
 	other = find_overlap(v->ctl, e);
 	if (other != NULL) {
 		error_set(err, -EBUSY, "volume %s uses that part of LU %s", other->name, name);
