@@ -199,8 +199,9 @@ static void path_is_up(void *ctx, const struct error *err)
 	if (err != NULL) {
 		struct error with_hint = *err;
 
-		if (err->code != -ESTALE && err->hint[0] == '\0') {
-			error_hint(&with_hint, "repair it, or add it as it is by --no-wait");
+		if (err->code != -ESTALE) {
+			error_hint(&with_hint, "%s%sor add it as it is by --no-wait", err->hint,
+			    err->hint[0] != '\0' ? "; " : "repair it, ");
 		}
 		p->lu->busy = false;
 		give_up(req, p, &with_hint);

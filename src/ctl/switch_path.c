@@ -500,6 +500,21 @@ static void log_out(struct ctl_interface *i, struct change_call *call, void (*do
 	done(call);
 }
 
+/* The destination comes after it, so that requests go where they came from. A path that is still down is the routes' matter. */
+static void from_is_back(void *ctx, const struct error *err)
+{
+	struct change_call *call = ctx;
+	struct ctl_change *c = call->change;
+
+	if (--call->parts > 0) {
+		return;
+	}
+	if (c->replaced_network_id[0] != '\0') {
+		reopen(c->to);
+	}
+	publish(call, false);
+}
+
 /* The way back: the same, with the roles changed, and the old side must come up again. */
 static void to_logged_out(void *ctx)
 {
@@ -512,7 +527,15 @@ static void to_logged_out(void *ctx)
 	move_id(c->to, c->replaced_network_id, c->from, c->network_id);
 	c->id_moved = false;
 	reopen(c->from);
-	publish(call, false);
+	call->parts = 1;
+	for (size_t i = 0; i < c->nr_legs; i++) {
+		if (c->legs[i].from != NULL) {
+			call->parts++;
+			lu_path_wait_up(
+			    c->legs[i].from->path, c->spec.policy.verify_ns, from_is_back, call);
+		}
+	}
+	from_is_back(call, NULL);
 }
 
 /* -- PUBLISH -- */
@@ -525,12 +548,15 @@ static void face_published(void *ctx)
 static void publish(struct change_call *call, bool new_side)
 {
 	struct ctl_change *c = call->change;
-	struct face *face = side_face(c, new_side);
 
+	/* A change that is recovered goes back without having built the way back. */
+	if (call->done.ok && side_face(c, new_side) == NULL && build_other(c, call->reason) != 0) {
+		call->done.ok = false;
+	}
 	if (!call->done.ok) {
 		call_end(call);
-	} else if (face == NULL ||
-		   volume_publish(c->volume->volume, face, face_published, call) != 0) {
+	} else if (volume_publish(
+		       c->volume->volume, side_face(c, new_side), face_published, call) != 0) {
 		call_fail(call, "out of memory", NULL);
 		call_end(call);
 	}
