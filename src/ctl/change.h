@@ -43,6 +43,7 @@ struct ctl_change {
 	struct change_leg *legs;
 	size_t nr_legs;
 	bool own_is_new;
+	bool recovered; /* found in the store at the start, not asked for now */
 	struct list other_routes;
 	struct face *other_face;
 	struct volume_hold *hold;

@@ -64,6 +64,33 @@ static json_t *final_json(const struct ctl_change *c)
 	return j;
 }
 
+const struct ctl_change *ctl_change_of_path(const struct ctl *ctl, const struct ctl_path *p)
+{
+	list_for_each (link, &ctl->changes) {
+		const struct ctl_change *c = list_entry(link, struct ctl_change, link);
+
+		for (size_t i = 0; c->runner != NULL && i < c->nr_legs; i++) {
+			if (c->legs[i].from == p || c->legs[i].to == p) {
+				return c;
+			}
+		}
+	}
+	return NULL;
+}
+
+const struct ctl_change *ctl_change_of_network_id(
+    const struct ctl *ctl, const struct ctl_interface *i)
+{
+	list_for_each (link, &ctl->changes) {
+		const struct ctl_change *c = list_entry(link, struct ctl_change, link);
+
+		if (c->runner != NULL && c->take_network_id && (c->from == i || c->to == i)) {
+			return c;
+		}
+	}
+	return NULL;
+}
+
 /* -- the end -- */
 
 static void change_free(struct ctl_change *c)
@@ -175,16 +202,18 @@ static const struct change_runner_ops runner_ops = {
 
 /* -- the beginning -- */
 
-/* Of a route without preference whose paths are all down, or not open yet when a change is recovered, nobody knows. */
+/*
+ * Which path a route used before a restart is not known: the one that is up first now says nothing.
+ * A change that is recovered concerns every LU that it can; once committed, the record says which.
+ */
 static bool leg_uses(const struct ctl_change *c, const struct ctl_route *r)
 {
 	const struct ctl_interface *now = c->own_is_new ? c->to : c->from;
-	const struct ctl_interface *active = ctl_route_active(c->ctl, r);
 
-	if (r->via == NULL && active == NULL) {
-		return ctl_find_path(r->lu, now) != NULL;
+	if (c->recovered && !c->own_is_new) {
+		return ctl_find_path(r->lu, c->from) != NULL && ctl_find_path(r->lu, c->to) != NULL;
 	}
-	return r->via == now || active == now;
+	return r->via == now || ctl_route_active(c->ctl, r) == now;
 }
 
 size_t change_find_legs(struct ctl_change *c)
@@ -317,6 +346,11 @@ static int check_legs(struct ctl_change *c, struct error *err)
 			    "add one: sluice path add %s --via %s ..., or see `sluice volume "
 			    "candidates %s`",
 			    c->legs[i].lu->name, c->to->name, c->volume->name);
+		}
+		if (c->legs[i].to->busy || (c->legs[i].from != NULL && c->legs[i].from->busy)) {
+			error_set(
+			    err, -EBUSY, "a path of LU %s is being changed", c->legs[i].lu->name);
+			return error_hint(err, "wait for it to end, then try again");
 		}
 	}
 	return 0;
@@ -451,6 +485,7 @@ int ctl_change_recover(
 	copy_member(c->network_id, sizeof(c->network_id), j, "network_id");
 	copy_member(
 	    c->replaced_network_id, sizeof(c->replaced_network_id), j, "replaced_network_id");
+	c->recovered = true;
 	c->own_is_new = record->state == CHANGE_RECORD_COMMITTED;
 	c->id_moved = c->own_is_new && c->take_network_id;
 	if (check_legs(c, err) != 0 || make_policy(0, &c->spec.policy, err) != 0) {
@@ -477,9 +512,10 @@ void ctl_op_VOLUME_SWITCH_PATH(struct ctl_request *req)
 {
 	struct ctl_volume *v = ctl_want_volume(req, "name");
 	bool wait = ctl_param_bool(req, "wait", true);
+	uint64_t deadline_ms = MIN(ctl_param_u64(req, "deadline_ms", 0), UINT64_MAX / NS_PER_MS);
 	struct switch_path_params params = {
 	    .take_network_id = ctl_param_bool(req, "take_network_id", false),
-	    .deadline_ns = ctl_param_u64(req, "deadline_ms", 0) * NS_PER_MS,
+	    .deadline_ns = deadline_ms * NS_PER_MS,
 	    .kind = "switch-path",
 	};
 	struct ctl_change *c;
