@@ -131,6 +131,13 @@ static void begin(struct change_runner *r)
 	carry_all_out(r, CHANGE_SIDE_COORDINATOR);
 }
 
+/* A change that the store refused at once never reached the participant: it has nothing to end. */
+static bool both_ended(const struct change_runner *r)
+{
+	return r->coordinator_ended &&
+	       (r->participant_ended || r->participant.state == PARTICIPANT_IDLE);
+}
+
 static void run(struct reactor_deferred *d)
 {
 	struct change_runner *r = container_of(d, struct change_runner, work);
@@ -152,7 +159,7 @@ static void run(struct reactor_deferred *d)
 		carry_all_out(r, p->side);
 		free(p);
 	}
-	if (r->coordinator_ended && r->participant_ended && !r->ended_said) {
+	if (both_ended(r) && !r->ended_said) {
 		r->ended_said = true;
 		r->ops->ended(r->owner);
 	}

@@ -33,6 +33,7 @@ struct ctl_interface {
 	char bind[128];
 	enum trouble_policy policy;
 	struct interface *interface; /* has the network ID */
+	bool stored;		     /* false: implicit, stored with the first path that uses it */
 	bool busy;
 };
 
@@ -140,6 +141,7 @@ struct ctl {
 	char started[CTL_TIME_LEN];
 	bool ready;
 	bool closing;
+	unsigned nr_adding;   /* LU_ADD and PATH_ADD among them */
 	unsigned nr_requests; /* not answered yet */
 	unsigned nr_listeners_closing;
 	bool store_failing; /* the last transaction failed: said once */
@@ -245,6 +247,8 @@ int ctl_record_bad(const char *noun, const json_t *record, struct error *err);
  * -------------------------------------------------------------------------------- */
 
 json_t *ctl_stats_json(const struct lu_stats *s);
+/* "up", "degraded", "down" or "unused", and why it is not up. */
+const char *ctl_interface_state(const struct ctl_interface *i, const char **ret_reason);
 json_t *ctl_interface_json(const struct ctl_interface *i);
 json_t *ctl_path_json(const struct ctl_path *p);
 /* "LU/INTERFACE", as events name it. buf: CTL_PATH_NAME_MAX. */
@@ -264,10 +268,14 @@ void ctl_event_load(struct ctl *ctl, json_t *event_consumed);
 void ctl_time_text(char buf[CTL_TIME_LEN]);
 void ctl_uuid_new(char buf[CTL_UUID_LEN]);
 
-/* Makes an interface of that kind named `local` (file) or after the kind, if it is not there yet.
+/*
+ * The interface of that kind named `local` (file) or after the kind; made when it is not there yet.
+ * It is stored in the transaction of its first path, and goes when there is none.
  */
 struct ctl_interface *ctl_implicit_interface(
     struct ctl *ctl, const struct lu_driver *driver, struct error *err);
+void ctl_implicit_put(struct ctl_txn *t, const struct ctl_interface *i);
+void ctl_implicit_sweep(struct ctl *ctl);
 bool ctl_interface_used(const struct ctl_interface *i);
 /* Its routes prefer it, or use it now. */
 bool ctl_volume_uses(const struct ctl_volume *v, const struct ctl_interface *i);
@@ -300,6 +308,11 @@ int ctl_route_make(struct list *routes, struct ctl_lu *lu, struct ctl_interface 
     struct ctl_route **ret_route, struct error *err);
 void ctl_routes_end(struct list *routes);
 uint64_t ctl_change_id(const struct ctl_change *c);
+/* The change in progress that leaves or goes to the path; NULL: there is none. */
+const struct ctl_change *ctl_change_of_path(const struct ctl *ctl, const struct ctl_path *p);
+/* The one that moves the interface's network ID; NULL: there is none. */
+const struct ctl_change *ctl_change_of_network_id(
+    const struct ctl *ctl, const struct ctl_interface *i);
 
 /* Takes the object out of the model and ends it; ended(ctx) when it is gone. */
 void ctl_lu_end(struct ctl_lu *lu, void (*ended)(void *ctx), void *ctx);

@@ -34,7 +34,7 @@ json_t *ctl_stats_json(const struct lu_stats *s)
 	    s->baseline_us, "error_rate", s->error_rate);
 }
 
-static const char *interface_state(const struct ctl_interface *i, const char **ret_reason)
+const char *ctl_interface_state(const struct ctl_interface *i, const char **ret_reason)
 {
 	unsigned n = interface_path_count(i->interface);
 	unsigned up = 0;
@@ -67,7 +67,7 @@ json_t *ctl_interface_json(const struct ctl_interface *i)
 	json_t *volumes = json_array();
 	struct lu_stats stats;
 	const char *reason;
-	const char *state = interface_state(i, &reason);
+	const char *state = ctl_interface_state(i, &reason);
 
 	interface_stats(i->interface, &stats);
 	list_for_each (link, &i->ctl->volumes) {
@@ -133,6 +133,7 @@ int ctl_interface_load(struct ctl *ctl, const json_t *record, struct error *err)
 	struct interface_params params = {0};
 	struct ctl_interface *i;
 	const char *policy;
+	int rc;
 
 	if (json_unpack((json_t *)record, "{s:s, s:s, s:s, s:s, s:s}", "name", &params.name, "kind",
 		&params.kind, "network_id", &params.network_id, "bind", &params.bind, "policy",
@@ -140,12 +141,11 @@ int ctl_interface_load(struct ctl *ctl, const json_t *record, struct error *err)
 	    lu_driver_find(params.kind) == NULL) {
 		return ctl_record_bad("interface", record, err);
 	}
-	return interface_make(ctl, &params, policy_parse(policy, TROUBLE_ASK), &i, err);
-}
-
-static void nobody_waits(
-    void *ctx, bool succeeded, uint64_t revision, const struct error *store_err)
-{
+	rc = interface_make(ctl, &params, policy_parse(policy, TROUBLE_ASK), &i, err);
+	if (rc == 0) {
+		i->stored = true;
+	}
+	return rc;
 }
 
 struct ctl_interface *ctl_implicit_interface(
@@ -158,8 +158,6 @@ struct ctl_interface *ctl_implicit_interface(
 	    .bind = "",
 	};
 	struct ctl_interface *i = ctl_find_interface(ctl, params.name);
-	char key[CTL_KEY_MAX];
-	struct ctl_txn t;
 
 	if (i != NULL) {
 		if (strcmp(i->kind, driver->kind) != 0) {
@@ -175,13 +173,27 @@ struct ctl_interface *ctl_implicit_interface(
 		}
 		return i;
 	}
-	if (interface_make(ctl, &params, TROUBLE_ASK, &i, err) != 0) {
-		return NULL;
+	return interface_make(ctl, &params, TROUBLE_ASK, &i, err) == 0 ? i : NULL;
+}
+
+void ctl_implicit_put(struct ctl_txn *t, const struct ctl_interface *i)
+{
+	char key[CTL_KEY_MAX];
+
+	if (!i->stored) {
+		ctl_txn_put(t, ctl_key(key, "interfaces", i->name), ctl_interface_record(i));
 	}
-	ctl_txn_init(&t);
-	ctl_txn_put(&t, ctl_key(key, "interfaces", i->name), ctl_interface_record(i));
-	ctl_txn_send(ctl, &t, nobody_waits, NULL);
-	return i;
+}
+
+void ctl_implicit_sweep(struct ctl *ctl)
+{
+	list_for_each_safe (link, &ctl->interfaces) {
+		struct ctl_interface *i = list_entry(link, struct ctl_interface, link);
+
+		if (!i->stored && !i->busy && !ctl_interface_used(i)) {
+			interface_end(i);
+		}
+	}
 }
 
 /* -- operations -- */
@@ -228,6 +240,7 @@ static void added(void *ctx, bool succeeded, uint64_t revision, const struct err
 		return;
 	}
 	i->busy = false;
+	i->stored = true;
 	ctl_event(req->ctl, "info", "interface.added", i->name, NULL,
 	    "interface %s of kind %s was added", i->name, i->kind);
 	ctl_reply(req, ctl_interface_json(i));
@@ -315,6 +328,11 @@ void ctl_op_INTERFACE_SET(struct ctl_request *req)
 
 	if (i == NULL ||
 	    (id != NULL && check_network_id(req, lu_driver_find(i->kind), i, id) != 0)) {
+		return;
+	}
+	if (id != NULL && ctl_change_of_network_id(req->ctl, i) != NULL) {
+		ctl_refuse(req, -EBUSY, "wait for it to end, then try again",
+		    "a change moves the network ID of interface %s", i->name);
 		return;
 	}
 	record = ctl_interface_record(i);

@@ -244,6 +244,7 @@ static void lu_stored(void *ctx, bool succeeded, uint64_t revision, const struct
 		return;
 	}
 	lu->busy = false;
+	list_entry(lu->paths.next, struct ctl_path, link)->via->stored = true;
 	ctl_event(req->ctl, "info", "lu.added", lu->name, NULL, "LU %s of kind %s was added",
 	    lu->name, lu->kind);
 	ctl_reply(req, ctl_lu_json(lu));
@@ -291,6 +292,7 @@ static void first_path_up(void *ctx, const struct error *up_err)
 	ctl_txn_expect_absent(&t, ctl_key(key, "lus", lu->name));
 	ctl_txn_put(&t, key, ctl_lu_record(lu));
 	ctl_txn_put(&t, ctl_path_key(key, p), ctl_path_record(p));
+	ctl_implicit_put(&t, p->via);
 	ctl_txn_send(req->ctl, &t, lu_stored, req);
 }
 

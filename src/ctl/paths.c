@@ -4,6 +4,7 @@
 #include "ctl/paths.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -184,6 +185,7 @@ static void path_stored(void *ctx, bool succeeded, uint64_t revision, const stru
 		give_up(req, p, &err);
 		return;
 	}
+	p->via->stored = true;
 	ctl_event(req->ctl, "info", "path.added", ctl_path_name(name, p), NULL,
 	    "LU %s is reachable through interface %s", p->lu->name, p->via->name);
 	ctl_reply(req, ctl_path_json(p));
@@ -210,6 +212,7 @@ static void path_is_up(void *ctx, const struct error *err)
 	ctl_txn_init(&t);
 	ctl_txn_expect_absent(&t, ctl_path_key(key, p));
 	ctl_txn_put(&t, key, ctl_path_record(p));
+	ctl_implicit_put(&t, p->via);
 	ctl_txn_send(req->ctl, &t, path_stored, req);
 }
 
@@ -305,6 +308,7 @@ void ctl_op_PATH_REMOVE(struct ctl_request *req)
 {
 	struct ctl_path *p = want_path(req);
 	const struct ctl_volume *v;
+	const struct ctl_change *c;
 	char key[CTL_KEY_MAX];
 	struct ctl_txn t;
 
@@ -315,6 +319,12 @@ void ctl_op_PATH_REMOVE(struct ctl_request *req)
 	if (v != NULL) {
 		ctl_refuse(req, -EBUSY, "move it first: sluice volume switch-path",
 		    "volume %s uses the path through interface %s", v->name, p->via->name);
+		return;
+	}
+	c = ctl_change_of_path(req->ctl, p);
+	if (c != NULL) {
+		ctl_refuse(req, -EBUSY, "wait for it to end, or cancel it",
+		    "change %" PRIu64 " works on the path", ctl_change_id(c));
 		return;
 	}
 	if (lu_path_count(p->lu->lu) == 1) {

@@ -15,6 +15,12 @@ static void (*const handlers[CTL_OP_COUNT])(struct ctl_request *req) = {
 #undef X
 };
 
+/* May make an implicit interface. */
+static bool adds_path(enum ctl_op op)
+{
+	return op == CTL_LU_ADD || op == CTL_PATH_ADD;
+}
+
 static void request_free(struct ctl_request *req)
 {
 	json_decref(req->params);
@@ -26,6 +32,9 @@ static void request_end(struct ctl_request *req)
 	sluice_assert(!req->answered);
 	req->answered = true;
 	req->ctl->nr_requests--;
+	if (adds_path(req->op) && --req->ctl->nr_adding == 0) {
+		ctl_implicit_sweep(req->ctl);
+	}
 	if (!req->in_handler) {
 		request_free(req);
 	}
@@ -40,6 +49,7 @@ void ctl_call(struct ctl *ctl, enum ctl_op op, json_t *params_consumed, ctl_done
 	*req = (struct ctl_request){
 	    .ctl = ctl, .op = op, .params = params_consumed, .done = done, .arg = arg};
 	ctl->nr_requests++;
+	ctl->nr_adding += adds_path(op);
 	req->in_handler = true;
 	if (!ctl->ready && op != CTL_HEALTH) {
 		ctl_refuse(req, -EAGAIN, "try again in a moment",
@@ -202,7 +212,7 @@ struct ctl_interface *ctl_want_interface(struct ctl_request *req, const char *pa
 
 	if (i == NULL) {
 		refuse_missing(req, "interface", param);
-	} else if (i->busy) {
+	} else if (i->busy || !i->stored) {
 		refuse_busy(req, "interface", i->name);
 		i = NULL;
 	}

@@ -11,7 +11,7 @@
 #include "store/impl.h"
 
 #define FILE_SIZE (1u << 20)
-#define TURNS_MAX 60000
+#define TURNS_MAX 20000
 
 /* -- a store that fails -- */
 
@@ -80,7 +80,7 @@ static void loaded(void *ctx, const struct error *err)
 	*(unsigned *)ctx = 1;
 }
 
-static void set_flag(void *ctx)
+void world_flag(void *ctx)
 {
 	*(unsigned *)ctx = 1;
 }
@@ -102,7 +102,7 @@ void world_close(struct world *w)
 {
 	unsigned flag = 0;
 
-	ctl_close(w->ctl, set_flag, &flag);
+	ctl_close(w->ctl, world_flag, &flag);
 	world_until(w, &flag);
 	w->ctl = NULL;
 }
@@ -158,7 +158,7 @@ int world_teardown(void **state)
 	if (w->ctl != NULL) {
 		world_close(w);
 	}
-	store_close(w->store, set_flag, &flag);
+	store_close(w->store, world_flag, &flag);
 	world_until(w, &flag);
 	world_settle(w);
 	reactor_group_free(w->group);

@@ -59,6 +59,9 @@ const char *world_file(struct world *w, char path[128], const char *name, unsign
 /* Interfaces f1 and f2 of kind file, LU a on a file through both, volume v on it through f1. */
 void world_two_paths(struct world *w);
 
+/* For ends: *(unsigned *)ctx = 1. */
+void world_flag(void *ctx);
+
 /* The store itself. */
 void world_put(struct world *w, const char *key, const char *value);
 /* Number of keys with the prefix; the last one's value in `value` when that is not NULL. */
