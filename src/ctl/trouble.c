@@ -85,16 +85,18 @@ json_t *ctl_candidates(struct ctl_volume *v, struct ctl_interface *from, const c
 	list_for_each (link, &v->ctl->interfaces) {
 		struct ctl_interface *i = list_entry(link, struct ctl_interface, link);
 		const char *why = unsuitable(v, from, i, rule);
+		const char *about;
 		struct lu_stats stats;
 
 		if (i == from || strcmp(why, "another kind") == 0) {
 			continue;
 		}
 		interface_stats(i->interface, &stats);
-		json_array_append_new(list,
-		    json_pack("{s:s, s:s, s:b, s:s, s:f, s:f, s:i}", "interface", i->name, "kind",
-			i->kind, "suitable", why[0] == '\0', "reason", why, "iops", stats.iops,
-			"latency_us", stats.latency_us, "volumes", volumes_on(i)));
+		json_array_append_new(
+		    list, json_pack("{s:s, s:s, s:s, s:b, s:s, s:f, s:f, s:i}", "interface",
+			      i->name, "kind", i->kind, "state", ctl_interface_state(i, &about),
+			      "suitable", why[0] == '\0', "reason", why, "iops", stats.iops,
+			      "latency_us", stats.latency_us, "volumes", volumes_on(i)));
 	}
 	return list;
 }
@@ -153,11 +155,11 @@ static struct ctl_interface *best_candidate(struct ctl_volume *v, struct ctl_int
 }
 
 static int move(struct ctl_volume *v, struct ctl_interface *from, struct ctl_interface *to,
-    const char *kind, struct ctl_change **ret_change)
+    const char *kind, void (*ended)(void *ctx, struct ctl_change *c), void *ctx)
 {
 	struct switch_path_params params = {.from = from, .to = to, .kind = kind};
 	struct error err = {0};
-	int rc = ctl_switch_path(v, &params, NULL, NULL, ret_change, &err);
+	int rc = ctl_switch_path(v, &params, ended, ctx, NULL, &err);
 
 	if (rc != 0) {
 		ctl_event(v->ctl, "warn", "volume.not-moved", v->name, NULL,
@@ -180,7 +182,7 @@ static void evacuate(struct ctl *ctl, struct ctl_interface *i)
 		}
 		to = best_candidate(v, i);
 		if (to != NULL) {
-			move(v, i, to, "evacuate", NULL);
+			move(v, i, to, "evacuate", NULL, NULL);
 		}
 	}
 }
@@ -252,8 +254,52 @@ static bool worth_moving(struct ctl_volume *v, struct ctl_interface *from, struc
 	       busier(from, to) && volumes_on(from) > 1 && volumes_on(from) > volumes_on(to);
 }
 
-static void balance_kind(struct ctl *ctl, const char *kind, bool dry_run, json_t *moves)
+/* A balance in progress: it answers when its moves have ended. */
+struct balance {
+	struct ctl_request *req;
+	json_t *moves;
+	unsigned waiting;
+};
+
+struct balance_move {
+	struct balance *balance;
+	json_t *entry; /* in balance->moves */
+};
+
+static void balance_put(struct balance *b)
 {
+	if (--b->waiting == 0) {
+		ctl_reply(b->req, json_pack("{s:o}", "moves", b->moves));
+		free(b);
+	}
+}
+
+static void balance_moved(void *ctx, struct ctl_change *c)
+{
+	struct balance_move *m = ctx;
+
+	json_object_set_new(m->entry, "change", json_integer((json_int_t)ctl_change_id(c)));
+	balance_put(m->balance);
+	free(m);
+}
+
+static void balance_move(struct balance *b, struct ctl_volume *v, struct ctl_interface *from,
+    struct ctl_interface *to, json_t *entry)
+{
+	struct balance_move *m = calloc(1, sizeof(*m));
+
+	sluice_assert(m != NULL);
+	*m = (struct balance_move){b, entry};
+	b->waiting++;
+	if (move(v, from, to, "balance", balance_moved, m) != 0) {
+		free(m);
+		b->waiting--;
+	}
+}
+
+static void balance_kind(struct balance *b, const char *kind, bool dry_run)
+{
+	struct ctl *ctl = b->req->ctl;
 	struct ctl_interface *from = most_loaded(ctl, kind);
 
 	if (from == NULL) {
@@ -262,7 +308,6 @@ static void balance_kind(struct ctl *ctl, const char *kind, bool dry_run, json_t
 	list_for_each (link, &ctl->volumes) {
 		struct ctl_volume *v = list_entry(link, struct ctl_volume, link);
 		struct ctl_interface *to = best_candidate(v, from);
-		struct ctl_change *c = NULL;
 		char reason[160];
 		json_t *entry;
 
@@ -274,10 +319,10 @@ static void balance_kind(struct ctl *ctl, const char *kind, bool dry_run, json_t
 		    load_of(from), volumes_on(from), to->name, load_of(to), volumes_on(to));
 		entry = json_pack("{s:s, s:s, s:s, s:s}", "volume", v->name, "from", from->name,
 		    "to", to->name, "reason", reason);
-		if (!dry_run && move(v, from, to, "balance", &c) == 0) {
-			json_object_set_new(entry, "change", json_integer((json_int_t)c->id));
+		json_array_append_new(b->moves, entry);
+		if (!dry_run) {
+			balance_move(b, v, from, to, entry);
 		}
-		json_array_append_new(moves, entry);
 		return;
 	}
 }
@@ -286,12 +331,14 @@ void ctl_op_INTERFACE_BALANCE(struct ctl_request *req)
 {
 	const char *kind = ctl_param(req, "kind");
 	bool dry_run = ctl_param_bool(req, "dry_run", false);
-	json_t *moves = json_array();
+	struct balance *b = calloc(1, sizeof(*b));
 
+	sluice_assert(b != NULL);
+	*b = (struct balance){.req = req, .moves = json_array(), .waiting = 1};
 	for (unsigned k = 0; lu_driver_at(k) != NULL; k++) {
 		if (kind == NULL || strcmp(kind, lu_driver_at(k)->kind) == 0) {
-			balance_kind(req->ctl, lu_driver_at(k)->kind, dry_run, moves);
+			balance_kind(b, lu_driver_at(k)->kind, dry_run);
 		}
 	}
-	ctl_reply(req, json_pack("{s:o}", "moves", moves));
+	balance_put(b);
 }
