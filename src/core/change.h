@@ -22,7 +22,7 @@
 
 #include "base/macros.h"
 
-#define CHANGE_REASON_MAX 160 /* bytes of a text for people, with the NUL */
+#define CHANGE_REASON_MAX 240 /* bytes of a text for people, with the NUL */
 
 /* -- the record in the store -- */
 

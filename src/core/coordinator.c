@@ -38,7 +38,7 @@ static void node_out_of_service(struct coordinator_step *s, unsigned node, const
 
 	s->c->nodes[node].state = CHANGE_NODE_OUT_OF_SERVICE;
 	change_text_copy(s->c->nodes[node].reason, reason);
-	snprintf(text, sizeof(text), "node %u is out of service, its requests stay held: %.90s",
+	snprintf(text, sizeof(text), "node %u is out of service, its requests stay held: %.170s",
 	    node, reason);
 	coordinator_say(s, text);
 }
@@ -238,7 +238,7 @@ static void on_excluded(struct coordinator_step *s, unsigned node, const char *r
 	}
 	c->nodes[node].state = CHANGE_NODE_EXCLUDED;
 	change_text_copy(c->nodes[node].reason, reason);
-	snprintf(text, sizeof(text), "node %u is excluded: %.120s", node, reason);
+	snprintf(text, sizeof(text), "node %u is excluded: %.200s", node, reason);
 	coordinator_say(s, text);
 	if (coordinator_states[c->state].may_abort &&
 	    c->nr_nodes - coordinator_count_nodes(c, CHANGE_NODE_EXCLUDED) <

@@ -177,7 +177,7 @@ void coordinator_abort_for_node(struct coordinator_step *s, unsigned node, const
 	char text[CHANGE_REASON_MAX];
 
 	change_text_copy(s->c->nodes[node].reason, reason);
-	snprintf(text, sizeof(text), "node %u: %.130s", node, reason);
+	snprintf(text, sizeof(text), "node %u: %.210s", node, reason);
 	coordinator_abort(s, text, NULL);
 }
 
@@ -198,7 +198,7 @@ void coordinator_give_up_hold(struct coordinator_step *s, unsigned node, const c
 		coordinator_go(s, COORDINATOR_UNHOLDING);
 		return;
 	}
-	snprintf(text, sizeof(text), "node %u: %.70s; %u attempts, all requests went on as before",
+	snprintf(text, sizeof(text), "node %u: %.150s; %u attempts, all requests went on as before",
 	    node, reason, c->attempt);
 	coordinator_abort(s, text, "try again when there is less I/O on the volume");
 }
@@ -237,7 +237,7 @@ static void blame_failed_nodes(struct coordinator *c)
 
 		if (c->nodes[i].state == CHANGE_NODE_SWITCH_FAILED ||
 		    c->nodes[i].state == CHANGE_NODE_OUT_OF_SERVICE) {
-			snprintf(text, sizeof(text), "node %u: %.130s", i, c->nodes[i].reason);
+			snprintf(text, sizeof(text), "node %u: %.210s", i, c->nodes[i].reason);
 			coordinator_blame(c, text);
 		}
 	}

@@ -18,6 +18,15 @@ uint64_t ctl_change_id(const struct ctl_change *c)
 /* -- as people see it
  * ---------------------------------------------------------------------------------------------- */
 
+/* The protocol tells nodes apart by their index: where there is one, that is no news. */
+static const char *without_node(const char *reason)
+{
+	static const char prefix[] = "node 0: ";
+	size_t len = sizeof(prefix) - 1;
+
+	return strncmp(reason, prefix, len) == 0 ? reason + len : reason;
+}
+
 json_t *ctl_change_json(const struct ctl_change *c)
 {
 	const struct coordinator *co;
@@ -34,14 +43,15 @@ json_t *ctl_change_json(const struct ctl_change *c)
 	    "{s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:s, s:s, s:n, s:I, s:I, s:I, s:I, "
 	    "s:I, s:I, s:i, s:[{s:s, s:s, s:I, s:I, s:b}]}",
 	    "id", (json_int_t)c->id, "kind", c->kind, "volume", c->volume_name, "state", state,
-	    "reason", co->reason, "from", c->from_name, "to", c->to_name, "take_network_id",
-	    c->take_network_id, "network_id", c->take_network_id ? c->network_id : "",
-	    "replaced_network_id", c->take_network_id ? c->replaced_network_id : "", "started",
-	    c->started, "finished", "held_us", (json_int_t)node->held_us, "drain_us",
-	    (json_int_t)node->drain_us, "commit_us", (json_int_t)co->commit_us, "verify_us",
-	    (json_int_t)node->verify_us, "held_requests", (json_int_t)node->held_requests,
-	    "generation", (json_int_t)c->volume->generation, "attempts", (int)co->attempt, "nodes",
-	    "node", c->ctl->options.node, "state", change_node_state_name(node->state), "drain_us",
+	    "reason", without_node(co->reason), "from", c->from_name, "to", c->to_name,
+	    "take_network_id", c->take_network_id, "network_id",
+	    c->take_network_id ? c->network_id : "", "replaced_network_id",
+	    c->take_network_id ? c->replaced_network_id : "", "started", c->started, "finished",
+	    "held_us", (json_int_t)node->held_us, "drain_us", (json_int_t)node->drain_us,
+	    "commit_us", (json_int_t)co->commit_us, "verify_us", (json_int_t)node->verify_us,
+	    "held_requests", (json_int_t)node->held_requests, "generation",
+	    (json_int_t)c->volume->generation, "attempts", (int)co->attempt, "nodes", "node",
+	    c->ctl->options.node, "state", change_node_state_name(node->state), "drain_us",
 	    (json_int_t)node->drain_us, "held_us", (json_int_t)node->held_us, "excluded",
 	    node->state == CHANGE_NODE_EXCLUDED);
 }
