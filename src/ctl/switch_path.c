@@ -607,6 +607,40 @@ static void probed(void *ctx, const struct error *err)
 	part_ended(call);
 }
 
+static void probe(struct change_call *call, const struct change_leg *leg)
+{
+	lu_path_probe(leg->to->path, call->change->spec.policy.verify_ns, probed, call);
+}
+
+struct verify_leg {
+	struct change_call *call;
+	const struct change_leg *leg;
+};
+
+/* Whatever came of the wait, the probe says it. */
+static void verify_path_up(void *ctx, const struct error *err)
+{
+	struct verify_leg *v = ctx;
+
+	probe(v->call, v->leg);
+	free(v);
+}
+
+/* After a restart the path is only being opened. */
+static void probe_when_up(struct change_call *call, const struct change_leg *leg)
+{
+	struct verify_leg *v;
+
+	if (path_usable(leg->to)) {
+		probe(call, leg);
+		return;
+	}
+	v = calloc(1, sizeof(*v));
+	sluice_assert(v != NULL);
+	*v = (struct verify_leg){call, leg};
+	lu_path_wait_up(leg->to->path, call->change->spec.policy.verify_ns / 2, verify_path_up, v);
+}
+
 static void act_verify(struct ctl_change *c, uint64_t token)
 {
 	struct change_call *call = call_new(c, token);
@@ -618,7 +652,7 @@ static void act_verify(struct ctl_change *c, uint64_t token)
 			lu_route_flush(side_route(c, &c->legs[i], true), c->spec.policy.verify_ns,
 			    new_flushed, call);
 		}
-		lu_path_probe(c->legs[i].to->path, c->spec.policy.verify_ns, probed, call);
+		probe_when_up(call, &c->legs[i]);
 	}
 }
 
