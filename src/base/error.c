@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
+
 int error_set(struct error *err, int code, const char *fmt, ...)
 {
 	va_list ap;
@@ -16,6 +18,7 @@ int error_set(struct error *err, int code, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(err->message, sizeof(err->message), fmt, ap);
 	va_end(ap);
+	text_make_utf8(err->message);
 	return code;
 }
 
@@ -29,6 +32,7 @@ int error_hint(struct error *err, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(err->hint, sizeof(err->hint), fmt, ap);
 	va_end(ap);
+	text_make_utf8(err->hint);
 	return err->code;
 }
 
@@ -49,6 +53,7 @@ int error_prefix(struct error *err, const char *fmt, ...)
 	if (snprintf(err->message + n, sizeof(err->message) - n, ": %s", old) < 0) {
 		err->message[n] = '\0';
 	}
+	text_make_utf8(err->message);
 	return err->code;
 }
 

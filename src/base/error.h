@@ -1,6 +1,6 @@
 /*
  * Errors for people. A function returns 0 or a negative errno; where a person will read the outcome
- * it also fills a struct error: what went wrong, and what to do about it. Outputs (ret_...) are
+ * it also fills a struct error: what went wrong, and what to do about it, always as UTF-8. Outputs (ret_...) are
  * untouched on failure. Any thread.
  */
 #pragma once

@@ -40,10 +40,10 @@ json_t *ctl_change_json(const struct ctl_change *c)
 	node = change_runner_node(c->runner);
 	state = change_state_name(coordinator_public_state(co));
 	return json_pack(
-	    "{s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:s, s:s, s:n, s:I, s:I, s:I, s:I, "
+	    "{s:I, s:s, s:s, s:s, s:o, s:s, s:s, s:b, s:s, s:s, s:s, s:n, s:I, s:I, s:I, s:I, "
 	    "s:I, s:I, s:i, s:[{s:s, s:s, s:I, s:I, s:b}]}",
 	    "id", (json_int_t)c->id, "kind", c->kind, "volume", c->volume_name, "state", state,
-	    "reason", without_node(co->reason), "from", c->from_name, "to", c->to_name,
+	    "reason", ctl_text(without_node(co->reason)), "from", c->from_name, "to", c->to_name,
 	    "take_network_id", c->take_network_id, "network_id",
 	    c->take_network_id ? c->network_id : "", "replaced_network_id",
 	    c->take_network_id ? c->replaced_network_id : "", "started", c->started, "finished",
@@ -70,7 +70,7 @@ static json_t *final_json(const struct ctl_change *c)
 
 	ctl_time_text(now);
 	json_object_set_new(j, "finished", json_string(now));
-	json_object_set_new(j, "advice", json_string(change_runner_coordinator(c->runner)->advice));
+	json_object_set_new(j, "advice", ctl_text(change_runner_coordinator(c->runner)->advice));
 	return j;
 }
 

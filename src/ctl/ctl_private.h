@@ -265,6 +265,8 @@ void ctl_event(struct ctl *ctl, const char *level, const char *type, const char 
     json_t *data_consumed, const char *fmt, ...) PRINTF_LIKE(6, 7);
 /* Takes a stored event in, oldest first. */
 void ctl_event_load(struct ctl *ctl, json_t *event_consumed);
+/* JSON of a text that may hold, or was cut amid, bytes from outside. */
+json_t *ctl_text(const char *text);
 void ctl_time_text(char buf[CTL_TIME_LEN]);
 void ctl_uuid_new(char buf[CTL_UUID_LEN]);
 

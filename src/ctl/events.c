@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "ctl/ctl_private.h"
 
 static uint64_t event_seq(const json_t *event)
@@ -63,11 +64,12 @@ void ctl_event(struct ctl *ctl, const char *level, const char *type, const char 
 	va_start(ap, fmt);
 	vsnprintf(message, sizeof(message), fmt, ap);
 	va_end(ap);
+	text_make_utf8(message);
 	log_event(level, type, message);
 	ctl_time_text(time);
-	event = json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:o}", "seq",
+	event = json_pack("{s:I, s:s, s:s, s:s, s:o, s:s, s:o}", "seq",
 	    (json_int_t)(ctl->last_event + 1), "time", time, "type", type, "level", level, "object",
-	    object, "message", message, "data",
+	    ctl_text(object), "message", message, "data",
 	    data_consumed != NULL ? data_consumed : json_object());
 	sluice_assert(event != NULL);
 	ctl_txn_init(&t);

@@ -77,9 +77,9 @@ json_t *ctl_interface_json(const struct ctl_interface *i)
 			json_array_append_new(volumes, json_string(v->name));
 		}
 	}
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:o}", "name", i->name,
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:i, s:o, s:o}", "name", i->name,
 	    "kind", i->kind, "network_id", interface_network_id(i->interface), "bind", i->bind,
-	    "policy", policy_names[i->policy], "state", state, "reason", reason, "paths",
+	    "policy", policy_names[i->policy], "state", state, "reason", ctl_text(reason), "paths",
 	    (int)interface_path_count(i->interface), "volumes", volumes, "stats",
 	    ctl_stats_json(&stats));
 }

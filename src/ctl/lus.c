@@ -461,7 +461,7 @@ static void checked(void *ctx, const struct error *err)
 	uint64_t us = (reactor_clock_ns() - leg->begin_ns) / NS_PER_US;
 
 	json_object_set_new(leg->entry, "ok", json_boolean(err == NULL));
-	json_object_set_new(leg->entry, "reason", json_string(err == NULL ? "" : err->message));
+	json_object_set_new(leg->entry, "reason", ctl_text(err == NULL ? "" : err->message));
 	json_object_set_new(leg->entry, "latency_us", json_integer((json_int_t)us));
 	leg->check->ok = leg->check->ok && err == NULL;
 	check_put(leg->check);

@@ -17,10 +17,10 @@ json_t *ctl_path_json(const struct ctl_path *p)
 
 	lu_path_stats(p->path, &stats);
 	lu_path_describe(p->path, address, sizeof(address));
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "lu", p->lu->name, "via",
-	    p->via->name, "kind", p->via->kind, "address", address, "state",
-	    lu_path_state_name(lu_path_state(p->path)), "reason", lu_path_reason(p->path), "stats",
-	    ctl_stats_json(&stats));
+	return json_pack("{s:s, s:s, s:s, s:o, s:s, s:o, s:o}", "lu", p->lu->name, "via",
+	    p->via->name, "kind", p->via->kind, "address", ctl_text(address), "state",
+	    lu_path_state_name(lu_path_state(p->path)), "reason", ctl_text(lu_path_reason(p->path)),
+	    "stats", ctl_stats_json(&stats));
 }
 
 json_t *ctl_path_record(const struct ctl_path *p)

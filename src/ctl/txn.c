@@ -9,6 +9,7 @@
 #include <time.h>
 #include <uuid/uuid.h>
 
+#include "base/text.h"
 #include "ctl/ctl_private.h"
 
 void ctl_txn_init(struct ctl_txn *t)
@@ -132,7 +133,19 @@ int ctl_record_bad(const char *noun, const json_t *record, struct error *err)
 	    name != NULL ? name : "(nameless)");
 }
 
-/* -- texts of now -- */
+/* -- texts -- */
+
+json_t *ctl_text(const char *text)
+{
+	char *copy = strdup(text);
+	json_t *j;
+
+	sluice_assert(copy != NULL);
+	text_make_utf8(copy);
+	j = json_string(copy);
+	free(copy);
+	return j;
+}
 
 void ctl_time_text(char buf[CTL_TIME_LEN])
 {
