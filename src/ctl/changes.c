@@ -15,8 +15,7 @@ uint64_t ctl_change_id(const struct ctl_change *c)
 	return c->id;
 }
 
-/* -- as people see it
- * ---------------------------------------------------------------------------------------------- */
+/* -- as people see it -- */
 
 /* The protocol tells nodes apart by their index: where there is one, that is no news. */
 static const char *without_node(const char *reason)

@@ -179,8 +179,7 @@ const char *ctl_param(const struct ctl_request *req, const char *name);
 uint64_t ctl_param_u64(const struct ctl_request *req, const char *name, uint64_t fallback);
 bool ctl_param_bool(const struct ctl_request *req, const char *name, bool fallback);
 
-/* -- the objects by name: NULL when there is none
- * ------------------------------------------------------------------- */
+/* -- the objects by name: NULL when there is none -- */
 
 struct ctl_interface *ctl_find_interface(struct ctl *ctl, const char *name);
 struct ctl_lu *ctl_find_lu(struct ctl *ctl, const char *name);
@@ -243,8 +242,7 @@ int ctl_change_load(struct ctl *ctl, const json_t *record, struct error *err);
 /* record is not an object of the wanted shape: -EBADMSG. */
 int ctl_record_bad(const char *noun, const json_t *record, struct error *err);
 
-/* -- the objects as people see them
- * -------------------------------------------------------------------------------- */
+/* -- the objects as people see them -- */
 
 json_t *ctl_stats_json(const struct lu_stats *s);
 /* "up", "degraded", "down" or "unused", and why it is not up. */

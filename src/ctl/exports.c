@@ -55,8 +55,7 @@ static struct ctl_listener *listener_get(struct ctl *ctl, const char *address, s
 	return l;
 }
 
-/* -- as people see it
- * ---------------------------------------------------------------------------------------------- */
+/* -- as people see it -- */
 
 json_t *ctl_export_json(const struct ctl_export *e)
 {
@@ -85,8 +84,7 @@ json_t *ctl_export_record(const struct ctl_export *e)
 	    e->client != NULL ? e->client->name : NULL, "read_only", e->read_only);
 }
 
-/* -- making and ending
- * --------------------------------------------------------------------------------------------- */
+/* -- making and ending -- */
 
 static struct ctl_export *export_blank(struct ctl_volume *v, uint64_t id, const char *address,
     const char *name, struct ctl_client *client, bool read_only)

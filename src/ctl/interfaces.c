@@ -21,8 +21,7 @@ static enum trouble_policy policy_parse(const char *text, enum trouble_policy fa
 	return fallback;
 }
 
-/* -- as people see it
- * ---------------------------------------------------------------------------------------------- */
+/* -- as people see it -- */
 
 json_t *ctl_stats_json(const struct lu_stats *s)
 {
@@ -96,8 +95,7 @@ bool ctl_interface_used(const struct ctl_interface *i)
 	return interface_path_count(i->interface) > 0;
 }
 
-/* -- making and ending
- * --------------------------------------------------------------------------------------------- */
+/* -- making and ending -- */
 
 static int interface_make(struct ctl *ctl, const struct interface_params *params,
     enum trouble_policy policy, struct ctl_interface **ret_interface, struct error *err)

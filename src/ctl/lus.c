@@ -112,8 +112,7 @@ json_t *ctl_lu_record(const struct ctl_lu *lu)
 	return record;
 }
 
-/* -- making and ending
- * --------------------------------------------------------------------------------------------- */
+/* -- making and ending -- */
 
 static void nobody_waits(void *ctx)
 {

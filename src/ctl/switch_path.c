@@ -265,8 +265,7 @@ static void act_build(struct ctl_change *c, uint64_t token)
 	build_next_leg(call);
 }
 
-/* -- HOLD and what goes on beside it
- * ------------------------------------------------------------------------------- */
+/* -- HOLD and what goes on beside it -- */
 
 static void drained(void *ctx, struct volume_hold *hold, uint64_t drain_us)
 {
@@ -440,8 +439,7 @@ static void act_check_quiet(struct ctl_change *c, uint64_t token)
 	quiet_next_leg(call);
 }
 
-/* -- moving the network ID
- * ----------------------------------------------------------------------------------------- */
+/* -- moving the network ID -- */
 
 static void publish(struct change_call *call, bool new_side);
 

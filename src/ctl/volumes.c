@@ -78,8 +78,7 @@ int ctl_volume_build_face(const struct ctl_volume *v, const struct list *instead
 	return rc;
 }
 
-/* -- as people see it
- * ---------------------------------------------------------------------------------------------- */
+/* -- as people see it -- */
 
 static json_t *active_json(const struct ctl_volume *v)
 {
@@ -152,8 +151,7 @@ json_t *ctl_volume_record(const struct ctl_volume *v)
 	    (json_int_t)v->size, "extents", extents, "via", via);
 }
 
-/* -- making and ending
- * --------------------------------------------------------------------------------------------- */
+/* -- making and ending -- */
 
 static void nobody_waits(void *ctx)
 {

@@ -201,8 +201,7 @@ static void split_run(struct volume_split *s)
 	split_put(s);
 }
 
-/* -- the way of every request
- * ---------------------------------------------------------------------------------------- */
+/* -- the way of every request -- */
 
 static void start(struct gate *gate, struct io *io)
 {
