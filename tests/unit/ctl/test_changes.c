@@ -136,6 +136,61 @@ static void cancelled_change_leaves_the_volume_where_it_is(void **state)
 	assert_int_equal(world_events(w, "change.aborted"), 1);
 }
 
+/* LU f, of kind fault over memory, through f1 and f2; volume v on it through f1. */
+static void two_fault_paths(struct world *w)
+{
+	world_done(w, CTL_LU_ADD, "{s:s, s:s, s:{s:i}}", "name", "m", "kind", "mem", "address",
+	    "size", 1 << 20);
+	world_done(w, CTL_INTERFACE_ADD, "{s:s, s:s}", "name", "f1", "kind", "fault");
+	world_done(w, CTL_INTERFACE_ADD, "{s:s, s:s}", "name", "f2", "kind", "fault");
+	world_done(w, CTL_LU_ADD, "{s:s, s:s, s:s, s:{s:s}}", "name", "f", "kind", "fault", "via",
+	    "f1", "address", "lu", "m");
+	world_done(w, CTL_PATH_ADD, "{s:s, s:s, s:s, s:{s:s}}", "lu", "f", "kind", "fault", "via",
+	    "f2", "address", "lu", "m");
+	world_done(w, CTL_VOLUME_CREATE, "{s:s, s:[{s:s}], s:s}", "name", "v", "on", "lu", "f",
+	    "via", "f1");
+}
+
+static void rule_on_destination(struct world *w, const char *action)
+{
+	struct ctl_lu *lu = ctl_find_lu(w->ctl, "f");
+	struct ctl_path *p = ctl_find_path(lu, ctl_find_interface(w->ctl, "f2"));
+	json_t *rules = json_pack("{s:[{s:s, s:[s]}]}", "rules", "action", action, "ops", "read");
+	struct error err = {0};
+
+	if (lu_path_control(p->path, rules, &err) != 0) {
+		fail_msg("%s", err.message);
+	}
+	json_decref(rules);
+}
+
+static void destination_that_reads_other_data_is_refused(void **state)
+{
+	struct world *w = *state;
+	json_t *j;
+
+	two_fault_paths(w);
+	rule_on_destination(w, "corrupt");
+	j = world_done(w, CTL_VOLUME_SWITCH_PATH, SWITCH, SWITCH_TO("f2", 1, 2000));
+	assert_string_equal(text_of(j, "state"), "aborted");
+	assert_non_null(strstr(text_of(j, "reason"), "other data"));
+	assert_at_rest(w, "f1", "1");
+}
+
+static void destination_that_does_not_answer_is_left(void **state)
+{
+	struct world *w = *state;
+	json_t *j;
+
+	two_fault_paths(w);
+	rule_on_destination(w, "drop");
+	j = world_done(w, CTL_VOLUME_SWITCH_PATH, SWITCH, SWITCH_TO("f2", 1, 500));
+	assert_string_not_equal(text_of(j, "state"), "done");
+	j = world_done(w, CTL_VOLUME_SHOW, "{s:s}", "name", "v");
+	assert_string_equal(text_of(j, "via"), "f1");
+	assert_int_equal(world_keys(w, "/change/", NULL, 0), 0);
+}
+
 /* -- left behind -- */
 
 #define DESCRIPTION(state_)                                                                        \
@@ -297,6 +352,8 @@ int main(void)
 	    TEST(path_that_is_being_removed_is_no_destination),
 	    TEST(one_change_at_a_time_on_a_volume),
 	    TEST(cancelled_change_leaves_the_volume_where_it_is),
+	    TEST(destination_that_reads_other_data_is_refused),
+	    TEST(destination_that_does_not_answer_is_left),
 	    TEST(unfinished_change_that_was_prepared_is_aborted),
 	    TEST(unfinished_change_that_was_committed_is_done),
 	    TEST(change_that_ended_but_was_not_tidied_up_is),
