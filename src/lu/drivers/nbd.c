@@ -308,7 +308,9 @@ static void look_if_ready(struct nbd_link *l)
 
 /*
  * Told to read when there is nothing, libnbd waits for the rest of a reply and sends no request
- * until that has come: so never without data, or an end, to be read.
+ * until that has come: so never without data, or an end, to be read. A poll's word is not enough: a
+ * sender queues its data first and wakes the reader afterwards, which may have read them meanwhile
+ * and be waiting for the next.
  */
 static bool has_more(const struct nbd_link *l)
 {
@@ -320,7 +322,7 @@ static bool has_more(const struct nbd_link *l)
 
 static void notify(struct nbd_link *l, uint32_t revents)
 {
-	bool readable = (revents & ~(uint32_t)POLLOUT) != 0;
+	bool readable = (revents & ~(uint32_t)POLLOUT) != 0 && has_more(l);
 
 	for (unsigned i = 0; i < MAX_REPLIES; i++) {
 		unsigned dir = nbd_aio_get_direction(l->nbd);
