@@ -1,9 +1,13 @@
 """Candidates, balance, and interfaces that show signs of failing."""
 
+import threading
+import time
+
 import pytest
 
 from lib.nbdservers import Nbdkit, nbdkit_file
 from lib.processes import wait_until
+from lib.proxy import PASS, NbdProxy
 from lib.scene import SIZE, Scene, file_servers
 
 
@@ -47,46 +51,50 @@ def test_balance_moves_a_volume_from_the_busiest_to_the_idlest(three_paths, daem
 
 
 @pytest.fixture
-def slowing(daemon, image, workdir, start):
-    """The server of a becomes slow when it is restarted with the delay filter."""
+def slowing(daemon, image, workdir, start, crew):
+    """The interface a leads through a proxy that can be made slow; scene.slow_down() does it."""
     path = image()
-    servers = file_servers(workdir, start, path, ("a", "b"))
-    return Scene(daemon, servers)
+    behind, other = (start(nbdkit_file(workdir, name, path)) for name in ("behind", "server-b"))
+    proxy = crew.add(NbdProxy(workdir, "proxy", behind)).start()
+    scene = Scene(daemon, {"a": proxy, "b": other})
+    pause = threading.Event()
 
+    def slow_down():
+        proxy.judge = lambda *_: pause.wait(0.03) or PASS
 
-def make_slow(server, delay="60ms"):
-    """The same server, and its sessions, behind a delay from now on."""
-    server.kill()
-    server.filters = ("delay",)
-    server.args = (*server.args, f"rdelay={delay}", f"wdelay={delay}")
-    server.threads = 16
-    server.start()
+    scene.slow_down = slow_down
+    return scene
 
 
 def warm_up(load):
-    """A past to compare with."""
-    wait_until(lambda: load.report()["reads"] > 20000, 60, "a past of the interface")
+    """A past to compare with: the daemon takes no measure from a shorter one than 10 s."""
+    begin = time.monotonic()
+    wait_until(lambda: load.report()["reads"] > 500 and time.monotonic() - begin > 13, 60, "a past of the interface")
+
+
+def degraded(event):
+    return event["type"] == "interface.degraded" and event["object"] == "a"
 
 
 def test_interface_that_slows_down_is_reported_with_candidates(slowing, verify, events):
-    load = verify(slowing.uri)
+    load = verify(slowing.uri, depth=4)
     warm_up(load)
-    make_slow(slowing.servers["a"])
-    slowing.wait_up("a")
-    if slowing.active() != "a":
-        slowing.cli.raw("volume", "switch-path", "v", "--from", "b", "--to", "a")
-    event = events.wait(lambda e: e["type"] == "interface.degraded" and e["object"] == "a", timeout=60)
+    slowing.slow_down()
+    event = events.wait(degraded, timeout=60)
     assert event["level"] in ("warn", "error")
-    assert "b" in str(event["data"])
+    (volume,) = event["data"]["volumes"]
+    assert volume["volume"] == "v"
+    assert [c["interface"] for c in volume["candidates"] if c["suitable"]] == ["b"]
+    assert slowing.active() == "a", "the default policy only asks"
     load.finish()
 
 
 def test_policy_auto_evacuates(slowing, verify, events):
     slowing.cli("interface", "set", "a", "--policy", "auto")
-    load = verify(slowing.uri)
+    load = verify(slowing.uri, depth=4)
     warm_up(load)
-    make_slow(slowing.servers["a"])
-    events.wait(lambda e: e["type"] == "interface.degraded" and e["object"] == "a", timeout=60)
+    slowing.slow_down()
+    events.wait(degraded, timeout=60)
     wait_until(lambda: slowing.active() == "b", 30, "the evacuation")
     load.finish()
 
@@ -104,6 +112,6 @@ def test_rising_errors_degrade_an_interface(daemon, image, workdir, start, verif
     load = verify(scene.uri)
     warm_up(load)
     trigger.touch()
-    events.wait(lambda e: e["type"] == "interface.degraded" and e["object"] == "a", timeout=60)
+    events.wait(degraded, timeout=60)
     trigger.unlink()
     load.finish()
