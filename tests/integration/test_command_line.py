@@ -107,7 +107,7 @@ def test_volume_over_several_lus(daemon, image, verify):
     extents = daemon.cli("volume", "map", "both")["extents"]
     assert [(e["offset"], e["read"]["lu"]) for e in extents] == [(0, "one"), (64 << 20, "two")]
     # Across the border, where requests are split.
-    verify(uri, extra=["--range", f"{60 << 20}+{8 << 20}", "--seconds", "1"]).finish()
+    verify(uri, seconds=1, extra=["--range", f"{60 << 20}+{8 << 20}"]).finish()
 
 
 def test_sizes_are_binary(daemon):

@@ -41,7 +41,7 @@ def test_nothing_answered_is_lost_by_kill_9(two_paths, verify, rng, count, workd
 
 def check_file_against_model(scene, verify, state):
     scene.daemon.stop()
-    verify(scene.servers["a"].uri, state=state, extra=["--check-first", "--seconds", "0.01"]).finish()
+    verify(scene.servers["a"].uri, state=state, seconds=0.01, extra=["--check-first"]).finish()
 
 
 @pytest.mark.soak
@@ -127,7 +127,7 @@ def test_servers_that_are_down_at_the_start_are_found_later(two_paths, verify):
     for server in two_paths.servers.values():
         server.start()
     two_paths.wait_up()
-    verify(two_paths.uri, extra=["--seconds", "0.5"]).finish()
+    verify(two_paths.uri, seconds=0.5).finish()
 
 
 def test_second_daemon_on_the_same_data_is_refused(two_paths):

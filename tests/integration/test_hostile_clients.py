@@ -107,7 +107,7 @@ def test_write_that_is_too_long_does_not_take_memory(exported, verify):
 
 def test_client_that_never_speaks(exported, verify):
     mute = [dial(exported) for _ in range(20)]
-    verify(exported.uri("v"), extra=["--seconds", "1"]).finish()
+    verify(exported.uri("v"), seconds=1).finish()
     for s in mute:
         s.close()
 
@@ -116,7 +116,7 @@ def test_client_that_stops_in_the_middle_of_a_write(exported, verify):
     stuck = [go(exported) for _ in range(20)]
     for s in stuck:
         s.sendall(request(1, 0, 1 << 20) + bytes(1000))
-    verify(exported.uri("v"), extra=["--range", f"{SIZE // 2}+{SIZE // 2}", "--seconds", "1"]).finish()
+    verify(exported.uri("v"), seconds=1, extra=["--range", f"{SIZE // 2}+{SIZE // 2}"]).finish()
     for s in stuck:
         s.close()
 
@@ -134,7 +134,7 @@ def test_client_that_asks_and_never_reads(exported, verify):
                 sent += 1
         except BlockingIOError:
             pass
-    verify(exported.uri("v"), extra=["--seconds", "1"]).finish()
+    verify(exported.uri("v"), seconds=1).finish()
     grown = resident_kib(exported.pid) - before
     print(f"four deaf clients: {grown} KiB")
     assert grown < 4 * 80 * 1024

@@ -121,7 +121,7 @@ def test_chap(daemon, image, workdir, start, verify):
     refused = daemon.cli.refused("lu", "add", "lu", "--iscsi", target.url, "--via", "a")
     assert refused.status == 1
     daemon.cli("lu", "add", "lu", "--iscsi", target.url_with("sluice", "secretsecret12"), "--via", "a")
-    verify(daemon.volume("v", SIZE, "lu"), extra=["--seconds", "1"]).finish()
+    verify(daemon.volume("v", SIZE, "lu"), seconds=1).finish()
     shown = daemon.cli.text("path", "list", "--json") + daemon.cli.text("lu", "show", "lu") + daemon.cli.text("status")
     assert "secretsecret12" not in shown + daemon.log_path.read_text()
 

@@ -7,7 +7,7 @@ SIZE = 16 << 20
 
 
 def test_sound_server_passes(workdir, start, image, verify):
-    load = verify(start(nbdkit_file(workdir, "server", image(size=SIZE))).uri, connections=2, extra=["--seconds", "1"])
+    load = verify(start(nbdkit_file(workdir, "server", image(size=SIZE))).uri, connections=2, seconds=1)
     last = load.finish()
     assert last["reads"] > 0 and last["writes"] > 0 and last["trims"] > 0 and last["zeroes"] > 0
 
@@ -58,11 +58,11 @@ def test_model_outlives_the_load(workdir, start, image, verify):
     path = image(size=SIZE)
     server = start(nbdkit_file(workdir, "server", path))
     state = workdir / "model"
-    verify(server.uri, state=state, extra=["--seconds", "0.5"]).finish()
-    verify(server.uri, state=state, extra=["--seconds", "0.5", "--check-first"]).finish()
+    verify(server.uri, state=state, seconds=0.5).finish()
+    verify(server.uri, state=state, seconds=0.5, extra=["--check-first"]).finish()
     with open(path, "r+b") as f:
         f.write(bytes(SIZE))
-    stale = verify(server.uri, state=state, extra=["--seconds", "0.1", "--check-first"]).result()
+    stale = verify(server.uri, state=state, seconds=0.1, extra=["--check-first"]).result()
     assert stale["mismatches"] > 0
 
 

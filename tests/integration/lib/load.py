@@ -1,5 +1,6 @@
 """Loads on NBD exports: nbdverify (our own, with a model of the disk) and fio with verification."""
 
+import contextlib
 import json
 import subprocess
 import threading
@@ -9,15 +10,18 @@ from .sluice import program
 
 
 class Verify:
-    """nbdverify, controlled over its standard input. Use end() for clean-up, finish() for the verdict."""
+    """nbdverify, controlled over its standard input: finish() ends it and gives the verdict; with seconds it ends by
+    itself, and finish() waits for that. end() is for clean-up."""
 
     name = "nbdverify"
 
-    def __init__(self, uri, *, seed, depth=32, connections=1, reconnect_s=0, state=None, extra=()):
+    def __init__(self, uri, *, seed, depth=32, connections=1, reconnect_s=0, seconds=None, state=None, extra=()):
         argv = [
             program("nbdverify"), "--seed", seed, "--depth", depth, "--connections", connections,
             "--reconnect", reconnect_s, *extra,
         ]
+        if seconds:
+            argv += ["--seconds", seconds]
         if state:
             argv += ["--state", state]
         self.child = spawn(
@@ -27,6 +31,7 @@ class Verify:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.timed = seconds is not None
         self.complaints = []
         self._reader = threading.Thread(target=self._drain, daemon=True)
         self._reader.start()
@@ -61,8 +66,14 @@ class Verify:
 
     def result(self, timeout=120):
         """As finish(), for loads that are to fail."""
-        out, _ = self.child.communicate("stop\n" if self.running else None, timeout)
+        # stderr is the reader's; what is left on stdout is a few lines, which fit into the pipe.
+        with contextlib.suppress(OSError):
+            if not self.timed:
+                self.child.stdin.write("stop\n")
+            self.child.stdin.close()
+        self.child.wait(timeout)
         self._reader.join(5)
+        out = self.child.stdout.read()
         lines = out.splitlines()
         if not lines:
             raise AssertionError(f"the load ended without a report: {self.complaints}")
