@@ -117,6 +117,8 @@ struct ctl_export {
 	bool read_only;
 	struct nbd_export *nbd; /* NULL: could not be opened, see reason */
 	char reason[256];
+	struct reactor_timer retry; /* of opening */
+	uint64_t retry_ns;
 	bool busy;
 };
 

@@ -10,6 +10,9 @@
 #include "base/log.h"
 #include "ctl/ctl_private.h"
 
+#define RETRY_FIRST_NS (50 * NS_PER_MS)
+#define RETRY_MAX_NS (5 * NS_PER_S)
+
 /* -- listeners -- */
 
 static void listener_closed(void *ctx)
@@ -86,6 +89,8 @@ json_t *ctl_export_record(const struct ctl_export *e)
 
 /* -- making and ending -- */
 
+static void try_again(struct reactor_timer *t);
+
 static struct ctl_export *export_blank(struct ctl_volume *v, uint64_t id, const char *address,
     const char *name, struct ctl_client *client, bool read_only)
 {
@@ -99,6 +104,7 @@ static struct ctl_export *export_blank(struct ctl_volume *v, uint64_t id, const 
 	e->read_only = read_only;
 	snprintf(e->address, sizeof(e->address), "%s", address);
 	snprintf(e->name, sizeof(e->name), "%s", name);
+	reactor_timer_init(&e->retry, try_again);
 	list_append(&v->ctl->exports, &e->link);
 	v->ctl->last_export_id = MAX(v->ctl->last_export_id, id);
 	return e;
@@ -127,8 +133,31 @@ static int export_open(struct ctl_export *e, struct error *err)
 	return rc;
 }
 
+static void retry_later(struct ctl_export *e, const struct error *err)
+{
+	snprintf(e->reason, sizeof(e->reason), "%s", err->message);
+	e->retry_ns = e->retry_ns == 0 ? RETRY_FIRST_NS : MIN(2 * e->retry_ns, RETRY_MAX_NS);
+	reactor_timer_arm(e->ctl->group->control, &e->retry, e->retry_ns);
+}
+
+/* A daemon that was killed holds its sockets a moment longer: the kernel ends its rings after it. */
+static void try_again(struct reactor_timer *t)
+{
+	struct ctl_export *e = container_of(t, struct ctl_export, retry);
+	struct error err = {0};
+
+	if (export_open(e, &err) != 0) {
+		retry_later(e, &err);
+		return;
+	}
+	e->reason[0] = '\0';
+	ctl_event(e->ctl, "info", "export.up", e->name, NULL, "export %s is served on %s", e->name,
+	    e->address);
+}
+
 static void export_scrap(struct ctl_export *e)
 {
+	reactor_timer_cancel(e->ctl->group->control, &e->retry);
 	list_remove(&e->link);
 	if (e->listener != NULL) {
 		listener_put(e->listener);
@@ -186,7 +215,7 @@ int ctl_export_load(struct ctl *ctl, const json_t *record, struct error *err)
 	e = export_blank(
 	    v, (uint64_t)id, address, name, ctl_find_client(ctl, client), read_only != 0);
 	if (export_open(e, &open_err) != 0) {
-		snprintf(e->reason, sizeof(e->reason), "%s", open_err.message);
+		retry_later(e, &open_err);
 		ctl_event(ctl, "error", "export.down", e->name, NULL, "export %s: %s", e->name,
 		    open_err.message);
 	}
