@@ -48,6 +48,8 @@ struct ctl_change {
 	struct face *other_face;
 	struct volume_hold *hold;
 	struct change_call *hold_call; /* the HOLD action that waits for the drain */
+	bool dropped;		       /* one side is gone: nothing is built any more */
+	uint64_t publish_token;	       /* the latest PUBLISH_... */
 	bool id_moved;
 	bool flush_new;	      /* the old path could not flush */
 	char network_id[256]; /* what moves */

@@ -55,6 +55,8 @@ struct ctl_lu {
 	struct list paths;
 	struct ctl_lu *inner; /* fault: the LU that it wraps */
 	struct lu_route *inner_route;
+	unsigned ending_routes; /* given up, but not gone yet: a frozen session takes its time */
+	struct lu_end *end;	/* what waits for them */
 	bool busy;
 };
 
@@ -316,6 +318,8 @@ const struct ctl_change *ctl_change_of_path(const struct ctl *ctl, const struct 
 const struct ctl_change *ctl_change_of_network_id(
     const struct ctl *ctl, const struct ctl_interface *i);
 
+/* ctx: the LU of a route that has gone. */
+void ctl_lu_route_ended(void *ctx);
 /* Takes the object out of the model and ends it; ended(ctx) when it is gone. */
 void ctl_lu_end(struct ctl_lu *lu, void (*ended)(void *ctx), void *ctx);
 void ctl_volume_end(struct ctl_volume *v, void (*ended)(void *ctx), void *ctx);

@@ -176,19 +176,39 @@ static void lu_gone(void *ctx)
 	inner_route_gone(e);
 }
 
+static void lu_free_inside(struct ctl_lu *lu)
+{
+	struct lu *inside = lu->lu;
+	struct lu_end *e = lu->end;
+
+	free(lu);
+	lu_free(inside, lu_gone, e); /* closes its paths too */
+}
+
 void ctl_lu_end(struct ctl_lu *lu, void (*ended)(void *ctx), void *ctx)
 {
 	struct lu_end *e = calloc(1, sizeof(*e));
-	struct lu *inside = lu->lu;
 
-	sluice_assert(e != NULL);
+	sluice_assert(e != NULL && lu->end == NULL);
 	*e = (struct lu_end){lu->inner_route, ended, ctx};
+	lu->end = e;
 	list_for_each_safe (link, &lu->paths) {
 		free(list_entry(link, struct ctl_path, link));
 	}
 	list_remove(&lu->link);
-	free(lu);
-	lu_free(inside, lu_gone, e); /* closes its paths too */
+	if (lu->ending_routes == 0) {
+		lu_free_inside(lu);
+	}
+}
+
+void ctl_lu_route_ended(void *ctx)
+{
+	struct ctl_lu *lu = ctx;
+
+	sluice_assert(lu->ending_routes > 0);
+	if (--lu->ending_routes == 0 && lu->end != NULL) {
+		lu_free_inside(lu);
+	}
 }
 
 int ctl_lu_load(struct ctl *ctl, const json_t *record, struct error *err)

@@ -104,6 +104,7 @@ static void drop_side(struct ctl_change *c, bool new_side)
 {
 	struct ctl_volume *v = c->volume;
 
+	c->dropped = true;
 	if (c->other_face == NULL) {
 		return; /* it was never built */
 	}
@@ -245,6 +246,9 @@ static void build_next_leg(struct change_call *call)
 {
 	struct ctl_change *c = call->change;
 
+	if (c->dropped) { /* the change was given up meanwhile: nobody would take down what is made now */
+		call_fail(call, "given up", NULL);
+	}
 	/* A path that lacks the network ID cannot be tried before it has it. */
 	if (call->done.ok && call->leg < c->nr_legs && !c->take_network_id) {
 		lu_path_wait_up(c->legs[call->leg].to->path, c->spec.policy.prepare_ns / 3,
@@ -443,6 +447,12 @@ static void act_check_quiet(struct ctl_change *c, uint64_t token)
 
 static void publish(struct change_call *call, bool new_side);
 
+/* The other way was asked for while this one was under way: it must not go on. */
+static bool superseded(const struct change_call *call)
+{
+	return call->token != call->change->publish_token;
+}
+
 static void id_path_up(void *ctx, const struct error *err)
 {
 	struct change_call *call = ctx;
@@ -478,6 +488,11 @@ static void from_logged_out(void *ctx)
 	struct ctl_change *c = call->change;
 
 	if (--call->parts > 0) {
+		return;
+	}
+	if (superseded(call)) {
+		reopen(c->from);
+		call_end(call);
 		return;
 	}
 	move_id(c->from, "", c->to, c->network_id);
@@ -547,6 +562,10 @@ static void publish(struct change_call *call, bool new_side)
 {
 	struct ctl_change *c = call->change;
 
+	if (superseded(call)) {
+		call_end(call);
+		return;
+	}
 	/* A change that is recovered goes back without having built the way back. */
 	if (call->done.ok && side_face(c, new_side) == NULL && build_other(c, call->reason) != 0) {
 		call->done.ok = false;
@@ -564,6 +583,7 @@ static void act_publish_new(struct ctl_change *c, uint64_t token)
 {
 	struct change_call *call = call_new(c, token);
 
+	c->publish_token = token;
 	if (c->take_network_id && !c->id_moved) {
 		log_out(c->from, call, from_logged_out);
 	} else {
@@ -575,6 +595,7 @@ static void act_publish_old(struct ctl_change *c, uint64_t token)
 {
 	struct change_call *call = call_new(c, token);
 
+	c->publish_token = token;
 	resume_old_routes(c);
 	if (c->id_moved) {
 		log_out(c->to, call, to_logged_out);

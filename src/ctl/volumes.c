@@ -153,10 +153,6 @@ json_t *ctl_volume_record(const struct ctl_volume *v)
 
 /* -- making and ending -- */
 
-static void nobody_waits(void *ctx)
-{
-}
-
 void ctl_routes_end(struct list *routes)
 {
 	struct list *link;
@@ -164,7 +160,8 @@ void ctl_routes_end(struct list *routes)
 	while ((link = list_pop(routes)) != NULL) {
 		struct ctl_route *r = list_entry(link, struct ctl_route, link);
 
-		lu_route_free(r->route, nobody_waits, NULL);
+		r->lu->ending_routes++; /* the LU stays until they have gone */
+		lu_route_free(r->route, ctl_lu_route_ended, r->lu);
 		free(r);
 	}
 }
