@@ -111,9 +111,6 @@ static void judge(struct fingerprint *f, struct fingerprint_block *b)
 	uint64_t hash_a;
 	uint64_t hash_b;
 
-	if (b->settled) {
-		return;
-	}
 	if (f->params.b == NULL || memcmp(b->data_a, b->data_b, f->block_size) == 0) {
 		b->settled = true;
 		return;
@@ -128,16 +125,39 @@ static void judge(struct fingerprint *f, struct fingerprint_block *b)
 	}
 }
 
+static bool unreadable(const struct errand *e)
+{
+	return e->io.status != 0 && !io_status_is_transport(e->io.status);
+}
+
+/*
+ * A path that fails some reads must not keep the other one out: while there is time, a block that
+ * either of the two did not give is read again.
+ */
+static bool try_again(const struct fingerprint *f, const struct fingerprint_block *b)
+{
+	return f->params.b != NULL && !f->params.quiet && f->round + 1 < MAX_ROUNDS &&
+	       (unreadable(&b->errand_a) || unreadable(&b->errand_b));
+}
+
+static void take_round(struct fingerprint *f, struct fingerprint_block *b)
+{
+	if (b->settled || try_again(f, b)) {
+		return;
+	}
+	take_errors(f, &b->errand_a);
+	take_errors(f, &b->errand_b);
+	if (f->outcome.code == 0) {
+		judge(f, b);
+	}
+}
+
 static void round_done(struct fingerprint *f)
 {
 	bool settled = true;
 
 	for (unsigned i = 0; i < f->nr_blocks && f->outcome.code == 0; i++) {
-		take_errors(f, &f->blocks[i].errand_a);
-		take_errors(f, &f->blocks[i].errand_b);
-	}
-	for (unsigned i = 0; i < f->nr_blocks && f->outcome.code == 0; i++) {
-		judge(f, &f->blocks[i]);
+		take_round(f, &f->blocks[i]);
 		settled = settled && f->blocks[i].settled;
 	}
 	if (f->answered || f->outcome.code != 0 || settled || ++f->round >= MAX_ROUNDS) {

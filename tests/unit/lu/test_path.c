@@ -303,6 +303,31 @@ static void difference_that_stays_is_one_under_load_too(void **state)
 	world_end(&w);
 }
 
+/* Errors of the reference must not keep a healthy path out. */
+static void comparison_reads_again_what_could_not_be_read(void **state)
+{
+	struct world w;
+	struct outcome o = {0};
+
+	world_begin(&w);
+	world_connect(&w);
+	w.a.fail_status = -EIO;
+	w.a.nr_log = 0;
+	lu_path_compare(w.path_a, w.path_b, false, 10 * NS_PER_S, outcome_take, &o);
+	world_until(&w, w.a.nr_log > 0);
+	world_settle(&w);
+	assert_int_equal(o.done, 0);
+	w.a.fail_status = 0;
+	world_until(&w, o.done == 1);
+	assert_int_equal(o.error.code, 0);
+	w.a.fail_status = -EIO; /* for good */
+	lu_path_compare(w.path_a, w.path_b, false, 10 * NS_PER_S, outcome_take, &o);
+	world_until(&w, o.done == 2);
+	assert_int_equal(o.error.code, -EIO);
+	w.a.fail_status = 0;
+	world_end(&w);
+}
+
 static void comparison_survives_the_loss_of_a_session(void **state)
 {
 	struct world w;
@@ -382,6 +407,7 @@ int main(void)
 	    cmocka_unit_test(quiet_comparison_takes_one_difference_as_proof),
 	    cmocka_unit_test(difference_that_does_not_stay_is_none),
 	    cmocka_unit_test(difference_that_stays_is_one_under_load_too),
+	    cmocka_unit_test(comparison_reads_again_what_could_not_be_read),
 	    cmocka_unit_test(comparison_survives_the_loss_of_a_session),
 	    cmocka_unit_test(idle_path_is_probed_and_left_when_it_is_mute),
 	    cmocka_unit_test(path_of_an_unknown_server_is_refused_at_once),
