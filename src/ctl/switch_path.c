@@ -365,17 +365,34 @@ static void resume_old_routes(struct ctl_change *c)
 
 /* -- CHECK_QUIET -- */
 
-static void quiet_compared(void *ctx, const struct error *err)
+static void quiet_probed(void *ctx, const struct error *err)
 {
 	struct change_call *call = ctx;
-	const struct change_leg *leg = &call->change->legs[call->leg - 1];
 
-	if (err != NULL && err->code == -ESTALE) {
-		call_fail(call, "the destination leads to other data", err);
-	} else if (err != NULL && !path_usable(leg->to)) {
+	if (err != NULL) {
 		call_fail(call, "the destination failed the check", err);
 	}
 	call->next(call);
+}
+
+/*
+ * A comparison that ended without a verdict says nothing of which side it was. A failing old path is
+ * no reason to stay; a destination that does not answer by itself is one not to go.
+ */
+static void quiet_compared(void *ctx, const struct error *err)
+{
+	struct change_call *call = ctx;
+	struct ctl_change *c = call->change;
+
+	if (err == NULL) {
+		call->next(call);
+	} else if (err->code == -ESTALE) {
+		call_fail(call, "the destination leads to other data", err);
+		call->next(call);
+	} else {
+		lu_path_probe(c->legs[call->leg - 1].to->path, c->spec.policy.drain_ns / 4,
+		    quiet_probed, call);
+	}
 }
 
 /* Nobody else writes to the LU while this volume is held: one difference is proof. */
@@ -513,7 +530,10 @@ static void log_out(struct ctl_interface *i, struct change_call *call, void (*do
 	done(call);
 }
 
-/* The destination comes after it, so that requests go where they came from. A path that is still down is the routes' matter. */
+/*
+ * The destination comes after it, so that requests go where they came from. A path that is still
+ * down is the routes' matter.
+ */
 static void from_is_back(void *ctx, const struct error *err)
 {
 	struct change_call *call = ctx;
@@ -685,8 +705,8 @@ static void released(void *ctx, const struct volume_hold_result *result)
 	call->change->hold_call = NULL;
 	call->done.held_us = result->held_us;
 	call->done.held_requests = result->held_requests;
-	if (waiting !=
-	    NULL) { /* the hold ended before it had drained: nobody waits for that answer */
+	/* The hold ended before it had drained: nobody waits for that answer. */
+	if (waiting != NULL) {
 		struct ctl_change *c = waiting->change;
 
 		free(waiting);
